@@ -1,1 +1,19 @@
-//! Placeholder while the workspace is laid out.
+//! Whole fleets as real processes on this machine: started, fed, cut, killed, and held against reference answers.
+//!
+//! [`Fleet`] is one cloud and one edge in a directory of their own, with certificates, keys and ports of their own.
+//! The demo and the system tests drive the same one.
+
+pub mod admin;
+pub mod alerts;
+pub mod data;
+pub mod fleet;
+pub mod link;
+pub mod process;
+pub mod programs;
+pub mod reference;
+pub mod scenario;
+
+pub use fleet::{Fleet, Semantics};
+pub use link::Link;
+pub use process::Process;
+pub use programs::Programs;

@@ -1,0 +1,405 @@
+//! One cloud and one edge as real processes, with certificates, keys, ports and files of their own.
+
+use crate::link::Link;
+use crate::process::{Process, wait_for};
+use crate::programs::Programs;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// The only tenant of a demo fleet.
+pub const TENANT: &str = "demo";
+/// The only edge.
+pub const EDGE: &str = "depot-1";
+/// The deployment of the geofence.
+pub const DEPLOYMENT: &str = "city-zones";
+const API_KEY: &str = "demo-key-for-loopback-only";
+const DEVICE_PASSWORD: &str = "demo-password-for-loopback-only";
+/// A program that starts is ready by then, even on a machine that is busy building.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A program that is asked to end has drained by then.
+const DRAINED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the edge refuses beyond the impossible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Semantics {
+    /// The defaults.
+    Normal,
+    /// Clocks in the future are taken as they are: for comparing with answers computed from plain files.
+    Plain,
+}
+
+/// How a fleet is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// What the edge refuses.
+    pub semantics: Semantics,
+    /// Whether the uplink goes through a [`Link`] that can be cut.
+    pub cuttable: bool,
+}
+
+/// A running fleet. Dropping it ends its processes.
+#[derive(Debug)]
+pub struct Fleet {
+    programs: Programs,
+    directory: PathBuf,
+    setup: Setup,
+    cloud: Option<Process>,
+    edge: Option<Process>,
+    link: Option<Link>,
+    cloud_ingest: SocketAddr,
+    serving: SocketAddr,
+    mqtt: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Fleet {
+    /// Makes certificates and configs in `directory`, starts both programs, and waits until they listen.
+    ///
+    /// # Errors
+    /// When something cannot be written or started; with the end of the program's log.
+    pub fn start(programs: Programs, directory: &Path, setup: Setup) -> Result<Self> {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut fleet = Self {
+            programs,
+            directory: directory.to_owned(),
+            setup,
+            cloud: None,
+            edge: None,
+            link: None,
+            cloud_ingest: nowhere,
+            serving: nowhere,
+            mqtt: nowhere,
+            http: nowhere,
+            admin: nowhere,
+        };
+        std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        let certificates = directory.join("certs");
+        if !certificates.join("ca.pem").exists() {
+            fleet.run(fleet.programs.command("drover").arg("dev-certs").arg(&certificates).args(["--edge", EDGE]))?;
+        }
+        fleet.start_cloud()?;
+        if setup.cuttable {
+            fleet.link = Some(Link::to(fleet.cloud_ingest)?);
+        }
+        fleet.start_edge()?;
+        Ok(fleet)
+    }
+
+    /// Starts the cloud, on the ports it had before if it ran before.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub fn start_cloud(&mut self) -> Result<()> {
+        let certs = self.directory.join("certs");
+        let config = format!(
+            r#"data_dir = "cloud"
+[cloud_ingest]
+listen = "{ingest}"
+ca = "{certs}/ca.pem"
+certificate = "{certs}/cloud.pem"
+private_key = "{certs}/cloud.key"
+[serving]
+listen = "{serving}"
+certificate = "{certs}/cloud.pem"
+private_key = "{certs}/cloud.key"
+open_metrics = true
+[[api_keys]]
+name = "demo"
+tenant = "{TENANT}"
+sha256 = "{key}"
+operator = true
+"#,
+            ingest = self.cloud_ingest,
+            serving = self.serving,
+            certs = certs.display(),
+            key = sha256_hex(API_KEY),
+        );
+        let (process, addresses) = self.start_program("drover-cloud", "cloud", &config)?;
+        self.cloud = Some(process);
+        self.cloud_ingest = address(&addresses, "cloud_ingest")?;
+        self.serving = address(&addresses, "serving")?;
+        Ok(())
+    }
+
+    /// Starts the edge, on the ports it had before if it ran before.
+    ///
+    /// # Errors
+    /// As [`Fleet::start`].
+    pub fn start_edge(&mut self) -> Result<()> {
+        let certs = self.directory.join("certs");
+        let uplink = self.link.as_ref().map_or(self.cloud_ingest, Link::address);
+        let config = format!(
+            r#"data_dir = "edge"
+edge = "{EDGE}"
+[device_link.mqtt]
+listen = "{mqtt}"
+[device_link.http]
+listen = "{http}"
+[[device_link.credentials]]
+username = "fleet"
+password_sha256 = "{password}"
+tenant = "{TENANT}"
+[admission]
+accept_future_clocks = {plain}
+[admin]
+listen = "{admin}"
+[uplink]
+cloud = "{uplink}"
+server_name = "localhost"
+ca = "{certs}/ca.pem"
+certificate = "{certs}/edge-{EDGE}.pem"
+private_key = "{certs}/edge-{EDGE}.key"
+"#,
+            mqtt = self.mqtt,
+            http = self.http,
+            admin = self.admin,
+            password = sha256_hex(DEVICE_PASSWORD),
+            plain = self.setup.semantics == Semantics::Plain,
+            certs = certs.display(),
+        );
+        let (process, addresses) = self.start_program("drover-edge", "edge", &config)?;
+        self.edge = Some(process);
+        self.mqtt = address(&addresses, "mqtt")?;
+        self.http = address(&addresses, "http")?;
+        self.admin = address(&addresses, "admin")?;
+        Ok(())
+    }
+
+    fn start_program(&self, program: &str, name: &str, config: &str) -> Result<(Process, Value)> {
+        let path = self.directory.join(format!("{name}.toml"));
+        std::fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
+        let addresses = self.directory.join(name).join("addresses.json");
+        if addresses.exists() {
+            std::fs::remove_file(&addresses).with_context(|| format!("remove {}", addresses.display()))?;
+        }
+        let log = self.directory.join(format!("{name}.log"));
+        let mut process = Process::start(program, self.programs.command(program).arg("--config").arg(&path), &log)?;
+        let found = wait_for(&format!("the start of {program}"), READY_WITHIN, || {
+            process.check_alive()?;
+            match std::fs::read_to_string(&addresses) {
+                Ok(text) => Ok(Some(serde_json::from_str(&text).context("addresses.json")?)),
+                Err(_) => Ok(None),
+            }
+        })?;
+        Ok((process, found))
+    }
+
+    /// SIGKILL to the edge.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_edge(&mut self) -> Result<()> {
+        self.edge.take().context("the edge does not run")?.kill()
+    }
+
+    /// SIGKILL to the cloud.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_cloud(&mut self) -> Result<()> {
+        self.cloud.take().context("the cloud does not run")?.kill()
+    }
+
+    /// The wire between edge and cloud, when the fleet was set up with one that can be cut.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// Where devices publish.
+    #[must_use]
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Where devices post.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the edge's operator looks.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Where partners read.
+    #[must_use]
+    pub fn serving(&self) -> SocketAddr {
+        self.serving
+    }
+
+    /// The API key of the tenant.
+    #[must_use]
+    pub fn api_key(&self) -> &'static str {
+        API_KEY
+    }
+
+    /// The devices' password.
+    #[must_use]
+    pub fn device_password(&self) -> &'static str {
+        DEVICE_PASSWORD
+    }
+
+    /// Where certificates, configs, logs and data are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The processes' ids: cloud, edge; 0 for one that does not run.
+    #[must_use]
+    pub fn process_ids(&self) -> (u32, u32) {
+        (self.cloud.as_ref().map_or(0, Process::id), self.edge.as_ref().map_or(0, Process::id))
+    }
+
+    /// The `drover` command line, pointed at this fleet.
+    #[must_use]
+    pub fn drover(&self) -> Command {
+        let mut command = self.programs.command("drover");
+        command
+            .env("DROVER_CLOUD", format!("https://localhost:{}", self.serving.port()))
+            .env("DROVER_API_KEY", API_KEY)
+            .env("DROVER_CA", self.directory.join("certs/ca.pem"));
+        command
+    }
+
+    /// The `fleet-replay` command line, pointed at this fleet's edge.
+    #[must_use]
+    pub fn replay(&self) -> Command {
+        let mut command = self.programs.command("fleet-replay");
+        command.args(["--tenant", TENANT, "--to", &format!("mqtt://fleet:{DEVICE_PASSWORD}@{}", self.mqtt)]);
+        command
+    }
+
+    /// Runs a command to its end and answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn run(&self, command: &mut Command) -> Result<String> {
+        let output = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
+        if !output.status.success() {
+            let program = Path::new(command.get_program()).display().to_string();
+            let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+            bail!(
+                "{program} {} failed ({}):\n{}{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Uploads a plugin file and deploys it with a config, and waits until the edge runs it.
+    ///
+    /// # Errors
+    /// When the cloud or the edge refuses it.
+    pub fn deploy(&self, plugin: &Path, config: &Path) -> Result<String> {
+        self.run(self.drover().args(["deploy", DEPLOYMENT, "--plugin"]).arg(plugin).arg("--config").arg(config))
+    }
+
+    /// Plays with these arguments; progress and summary go to a log.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_replay(&self, arguments: &[&str], summary: &Path) -> Result<Process> {
+        let log = self.directory.join("fleet-replay.log");
+        Process::start("fleet-replay", self.replay().args(arguments).arg("--summary").arg(summary), &log)
+    }
+
+    /// Follows the tenant's alerts as a partner does, into a file.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn follow_alerts(&self, into: &Path) -> Result<Process> {
+        let file = File::create(into).with_context(|| format!("write {}", into.display()))?;
+        let log = self.directory.join("partner.log");
+        let mut command = self.drover();
+        command.args(["events", "--class", "alerts", "--follow", "--format", "ndjson"]);
+        Process::start_with_output("drover events", &mut command, file, &log)
+    }
+
+    /// What `drover status` says.
+    ///
+    /// # Errors
+    /// When the cloud does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let text = self.run(self.drover().args(["status", "--format", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("drover status printed {text:?}"))
+    }
+
+    /// The edge's own status, read over its admin listener.
+    ///
+    /// # Errors
+    /// When the edge does not answer.
+    pub fn edge_status(&self) -> Result<Value> {
+        let text = crate::admin::get(self.admin, "/v1/status")?;
+        serde_json::from_str(&text).with_context(|| format!("the edge's status is {text:?}"))
+    }
+
+    /// Waits until everything that the edge has is applied, delivered and acknowledged, and answers the cloud's status.
+    ///
+    /// # Errors
+    /// When that has not happened by the deadline, or a program has ended.
+    pub fn wait_until_delivered(&mut self, deadline: Duration) -> Result<Value> {
+        wait_for("delivery of everything to the cloud", deadline, || {
+            for process in [&mut self.cloud, &mut self.edge].into_iter().flatten() {
+                process.check_alive()?;
+            }
+            // The edge says what it has; only then is it asked whether the cloud has it: the other way round, something
+            // could slip in between.
+            let Ok(edge) = self.edge_status() else { return Ok(None) };
+            let Some(telemetry) = stream_next(&edge, "telemetry") else { return Ok(None) };
+            if edge["applied_offset"].as_u64() != Some(telemetry) {
+                return Ok(None);
+            }
+            let Ok(again) = self.edge_status() else { return Ok(None) };
+            let streams = again["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if streams.is_empty() || streams.iter().any(|stream| stream["acked"] != stream["next"]) {
+                return Ok(None);
+            }
+            if stream_next(&again, "telemetry") != Some(telemetry) {
+                return Ok(None);
+            }
+            Ok(self.status().ok())
+        })
+    }
+
+    /// Ends both programs as an operator would.
+    ///
+    /// # Errors
+    /// When one does not end by itself.
+    pub fn stop(mut self) -> Result<()> {
+        for process in [self.edge.take(), self.cloud.take()].into_iter().flatten() {
+            let mut process = process;
+            let status = process.stop(DRAINED_WITHIN)?;
+            if !status.success() {
+                bail!("it ended with {status}; the end of its log:\n{}", process.log_end());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stream_next(status: &Value, class: &str) -> Option<u64> {
+    status["streams"].as_array()?.iter().find(|stream| stream["class"] == class)?["next"].as_u64()
+}
+
+fn address(addresses: &Value, name: &str) -> Result<SocketAddr> {
+    let text = addresses[name].as_str().with_context(|| format!("addresses.json names no {name}: {addresses}"))?;
+    text.parse().with_context(|| format!("{name} = {text:?}"))
+}
+
+fn sha256_hex(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}

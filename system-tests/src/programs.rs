@@ -1,0 +1,63 @@
+//! Where the programs under test are.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The built binaries and plugins.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    directory: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Programs {
+    /// Those in a cargo target directory, of one profile (`debug`, `release`).
+    #[must_use]
+    pub fn in_target(target: &Path, profile: &str) -> Self {
+        Self { directory: target.join(profile), plugins: target.join("plugins") }
+    }
+
+    /// Those beside the running test. `cargo xtask test` builds them before it runs the tests.
+    ///
+    /// # Errors
+    /// Says to use `cargo xtask test` when they are not there.
+    pub fn beside_this_test() -> Result<Self> {
+        let test = std::env::current_exe().context("where this test is")?;
+        let profile = test.parent().and_then(Path::parent).context("tests run from target/<profile>/deps")?;
+        let target = profile.parent().context("a profile is inside a target directory")?;
+        let programs = Self { directory: profile.to_owned(), plugins: target.join("plugins") };
+        programs.check()?;
+        Ok(programs)
+    }
+
+    /// # Errors
+    /// Names what is missing and how to get it.
+    pub fn check(&self) -> Result<()> {
+        let binaries = ["drover-edge", "drover-cloud", "drover", "fleet-replay"].map(|name| self.directory.join(name));
+        for path in binaries.iter().chain([&self.geofence()]) {
+            if !path.exists() {
+                bail!("{} is not built: `cargo xtask test` builds it before it runs the tests", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// A program, not started yet.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
+        Command::new(self.directory.join(name))
+    }
+
+    /// Our geofence component.
+    #[must_use]
+    pub fn geofence(&self) -> PathBuf {
+        self.plugins.join("geofence.wasm")
+    }
+
+    /// The same rule built again under another version.
+    #[must_use]
+    pub fn geofence_rebuilt(&self) -> PathBuf {
+        self.plugins.join("geofence-rebuilt.wasm")
+    }
+}

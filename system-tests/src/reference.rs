@@ -1,0 +1,119 @@
+//! Comparisons with answers that independent libraries computed.
+
+use crate::alerts::Alert;
+use crate::data;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A transition of a vehicle over a zone's boundary.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Transition {
+    /// Who.
+    pub vehicle: String,
+    /// When, milliseconds since the Unix epoch.
+    pub ms: i64,
+    /// Into it, or out of it.
+    pub entered: bool,
+    /// Where.
+    pub zone: String,
+}
+
+/// How two sets of answers compare.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Rows of the reference.
+    pub compared: usize,
+    /// Rows that both have.
+    pub equal: usize,
+    /// In the reference, not in ours.
+    pub missing: Vec<Transition>,
+    /// In ours, not in the reference.
+    pub surplus: Vec<Transition>,
+}
+
+impl Comparison {
+    /// Nothing missing, nothing too much.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.missing.is_empty() && self.surplus.is_empty()
+    }
+}
+
+/// The enters and exits of one recording (`warsaw`, `nyc`, `copenhagen`) from `expected_geofence.csv.gz`.
+///
+/// # Errors
+/// When the file cannot be read or a row is malformed.
+pub fn expected_transitions(directory: &Path, recording: &str) -> Result<Vec<Transition>> {
+    let path = directory.join("expected_geofence.csv.gz");
+    let mut rows = Vec::new();
+    for row in data::open_csv(&path)?.records() {
+        let row = row.with_context(|| format!("read {}", path.display()))?;
+        let field = |at: usize| row.get(at).with_context(|| format!("{}: a row has no column {at}", path.display()));
+        if field(0)? == recording {
+            rows.push(Transition {
+                vehicle: field(1)?.to_owned(),
+                zone: field(2)?.to_owned(),
+                entered: field(3)? == "enter",
+                ms: field(4)?.parse().with_context(|| format!("{}: ts_ms", path.display()))?,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// The enters and exits among alerts.
+#[must_use]
+pub fn transitions(alerts: &[Alert]) -> Vec<Transition> {
+    alerts
+        .iter()
+        .filter(|alert| matches!(alert.kind.as_str(), "geofence.entered" | "geofence.exited"))
+        .map(|alert| Transition {
+            vehicle: alert.vehicle.clone(),
+            zone: alert.zone.clone(),
+            entered: alert.kind == "geofence.entered",
+            ms: alert.event_time_ms,
+        })
+        .collect()
+}
+
+/// Compares as multisets: each row counts as often as it stands there.
+#[must_use]
+pub fn compare(expected: &[Transition], found: &[Transition]) -> Comparison {
+    let mut counts: BTreeMap<&Transition, i64> = BTreeMap::new();
+    for row in expected {
+        *counts.entry(row).or_default() += 1;
+    }
+    for row in found {
+        *counts.entry(row).or_default() -= 1;
+    }
+    let mut comparison = Comparison { compared: expected.len(), ..Comparison::default() };
+    for (row, difference) in counts {
+        let times = usize::try_from(difference.unsigned_abs()).unwrap_or(usize::MAX);
+        let list = if difference > 0 { &mut comparison.missing } else { &mut comparison.surplus };
+        list.extend(std::iter::repeat_n(row.clone(), times));
+    }
+    comparison.equal = comparison.compared - comparison.missing.len();
+    comparison
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(vehicle: &str, ms: i64) -> Transition {
+        Transition { vehicle: vehicle.into(), ms, entered: true, zone: "z".into() }
+    }
+
+    #[test]
+    fn a_doubled_row_is_a_surplus_and_a_lost_one_is_missing() {
+        let expected = [row("a", 1), row("b", 2)];
+        let exact = compare(&expected, &[row("b", 2), row("a", 1)]);
+        assert!(exact.is_exact());
+        assert_eq!((exact.compared, exact.equal), (2, 2));
+        let doubled = compare(&expected, &[row("a", 1), row("a", 1), row("b", 2)]);
+        assert_eq!((doubled.surplus.len(), doubled.missing.len()), (1, 0));
+        let lost = compare(&expected, &[row("a", 1)]);
+        assert_eq!((lost.surplus.len(), lost.missing.len(), lost.equal), (0, 1, 1));
+    }
+}
