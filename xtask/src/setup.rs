@@ -1,0 +1,48 @@
+//! `cargo xtask setup`: makes a machine ready to build and test. Idempotent; says what it finds and what it does.
+//! The WebAssembly target is needed; the rest only makes more tests run, so a failure there is said and passed over.
+
+mod test_tools;
+mod wasm_target;
+
+use anyhow::Result;
+
+/// Arguments of `cargo xtask setup`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Only the WebAssembly target: no programs for tests.
+    #[arg(long)]
+    only_wasm: bool,
+}
+
+/// What became of one piece.
+pub(crate) enum Piece {
+    /// Nothing was to be done.
+    Ready(String),
+    /// It was installed now.
+    Installed(String),
+    /// It is not there, and why.
+    Missing(String),
+}
+
+/// Makes the machine ready.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    say("wasm32 target", &wasm_target::ensure()?);
+    if !args.only_wasm {
+        say("python for tests", &test_tools::ensure_python());
+        say("mosquitto clients", &test_tools::ensure_mosquitto());
+    }
+    Ok(())
+}
+
+fn say(name: &str, piece: &Piece) {
+    match piece {
+        Piece::Ready(what) => println!("setup: {name}: ready ({what})"),
+        Piece::Installed(what) => println!("setup: {name}: installed ({what})"),
+        Piece::Missing(why) => println!("setup: {name}: MISSING, the tests that need it are skipped: {why}"),
+    }
+}
+
+/// A step of a piece that takes a while.
+fn say_step(name: &str, step: &str) {
+    println!("setup: {name}: {step}");
+}
