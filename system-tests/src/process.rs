@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -49,7 +50,8 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::start`].
-    pub fn start_with_output(name: &str, command: &mut Command, output: File, log: &Path) -> Result<Self> {
+    pub fn start_with_output(name: &str, command: &mut Command, output: impl Into<Stdio>, log: &Path) -> Result<Self> {
+        end_with_us(command);
         let child = command
             .stdin(Stdio::null())
             .stdout(output)
@@ -141,6 +143,20 @@ impl Drop for Process {
 
 fn append(log: &Path) -> Result<File> {
     File::options().create(true).append(true).open(log).with_context(|| format!("write {}", log.display()))
+}
+
+/// Ctrl-C on a terminal reaches the whole process group: the child gets one of its own, so that we decide when it ends.
+/// And when we are killed, nobody would end it: the kernel does.
+#[allow(unsafe_code)]
+fn end_with_us(command: &mut Command) {
+    command.process_group(0);
+    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
 }
 
 #[allow(unsafe_code)]

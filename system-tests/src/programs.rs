@@ -61,3 +61,10 @@ impl Programs {
         self.plugins.join("geofence-rebuilt.wasm")
     }
 }
+
+/// The Python that `cargo xtask setup` made for tests; `None` where it could not.
+#[must_use]
+pub fn python(programs: &Programs) -> Option<PathBuf> {
+    let target = programs.plugins.parent()?;
+    Some(target.join("setup/python/bin/python3")).filter(|path| path.exists())
+}

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Everything sent has arrived at the partner this long after the last acknowledgement.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(120);
+/// `fleet-replay` has written its summary and ended by then.
+const REPLAY_ENDED_WITHIN: Duration = Duration::from_secs(30);
 /// The partner's program has written its last line and ended by then.
 const PARTNER_ENDED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -46,12 +48,37 @@ pub struct Scenario {
     pub semantics: Semantics,
     /// `1`, `10` or `max`.
     pub speed: String,
-    /// Swap the rule for a rebuilt one when this share of a recording's rows is through, 0 to 1.
-    pub swap_at: Option<f64>,
+    /// Whether and when the rule is swapped.
+    pub swap: Option<Swap>,
     /// Further arguments for `fleet-replay`.
     pub replay_arguments: Vec<String>,
     /// Whether the uplink can be cut.
     pub cuttable: bool,
+}
+
+/// A swap on the way.
+#[derive(Debug, Clone, Copy)]
+pub enum Swap {
+    /// For a rebuilt component of another version and the same behaviour, when this share (0 to 1) of a recording's
+    /// rows is through.
+    Rebuilt {
+        /// 0 to 1.
+        at_share: f64,
+    },
+    /// For a stricter config of the same component, after this long.
+    Stricter {
+        /// Since the first reading.
+        after: Duration,
+    },
+}
+
+/// What a disturbance wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    On,
+    /// No more readings: let what was sent arrive, and end.
+    Stop,
 }
 
 /// How the story ended.
@@ -82,7 +109,7 @@ pub fn play(
     scenario: &Scenario,
     directory: &Path,
     say: &dyn Fn(&str),
-    disturb: &mut dyn FnMut(&mut Fleet, Progress) -> Result<()>,
+    disturb: &mut dyn FnMut(&mut Fleet, Progress) -> Result<Flow>,
 ) -> Result<Outcome> {
     say("starting drover-cloud and drover-edge with certificates of their own");
     let setup = Setup { semantics: scenario.semantics, cuttable: scenario.cuttable };
@@ -103,24 +130,34 @@ pub fn play(
     say(&format!("playing into the edge over MQTT: fleet-replay {}", arguments.join(" ")));
     let started = Instant::now();
     let mut replay = fleet.start_replay(&arguments, &summary_path)?;
-    let mut swap_due = scenario.swap_at.map(|share| (share * total as f64) as u64);
+    let mut swap = scenario.swap;
     while replay.ended()?.is_none() {
         let progress = Progress { dealt_with: dealt_with(&fleet).unwrap_or(0), total };
-        if swap_due.is_some_and(|due| progress.dealt_with >= due) {
-            swap_due = None;
-            say(&format!("swapping the rule after {} readings", progress.dealt_with));
-            fleet.deploy(&programs.geofence_rebuilt(), &config)?;
+        if swap.is_some_and(|swap| is_due(swap, progress, started.elapsed())) {
+            match swap.take() {
+                Some(Swap::Rebuilt { .. }) => {
+                    say(&format!("swapping the component for a rebuilt one, after {} readings", progress.dealt_with));
+                    fleet.deploy(&programs.geofence_rebuilt(), &config)?;
+                }
+                Some(Swap::Stricter { .. }) => swap_for_stricter(&fleet, programs, &config, say)?,
+                None => {}
+            }
         }
-        disturb(&mut fleet, progress)?;
+        if disturb(&mut fleet, progress)? == Flow::Stop {
+            say("no more readings; letting what was sent arrive");
+            swap = None;
+            replay.interrupt(REPLAY_ENDED_WITHIN)?;
+            break;
+        }
         partner.check_alive()?;
         std::thread::sleep(LOOK_AGAIN);
     }
-    let replay_status = replay.wait(Duration::ZERO)?;
+    let replay_status = replay.wait(REPLAY_ENDED_WITHIN)?;
     if !replay_status.success() {
         bail!("fleet-replay ended with {replay_status}; the end of its log:\n{}", replay.log_end());
     }
-    if swap_due.is_some() {
-        bail!("the recording was through before the rule was swapped: {total} rows are too few");
+    if swap.is_some() {
+        bail!("the drive was over before the rule was swapped: swap earlier, or drive longer");
     }
     say("waiting until everything sent has arrived");
     let status = fleet.wait_until_delivered(ARRIVED_WITHIN)?;
@@ -133,6 +170,32 @@ pub fn play(
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     fleet.stop()?;
     Ok(Outcome { report, alerts: received })
+}
+
+fn is_due(swap: Swap, progress: Progress, elapsed: Duration) -> bool {
+    match swap {
+        Swap::Rebuilt { at_share } => {
+            progress.total > 0 && progress.dealt_with as f64 >= at_share * progress.total as f64
+        }
+        Swap::Stricter { after } => elapsed >= after,
+    }
+}
+
+/// Vehicles must now stay before they count as entered, and leave for good before they count as gone.
+fn swap_for_stricter(fleet: &Fleet, programs: &Programs, config: &Path, say: &dyn Fn(&str)) -> Result<()> {
+    let mut stricter: Value = serde_json::from_str(&data::text(config)?)?;
+    let changes = [("min_inside_s", json!(8)), ("min_outside_s", json!(8)), ("exit_buffer_m", json!(30.0))];
+    say("swapping the rule for a stricter config while the fleet drives:");
+    for (key, value) in changes {
+        let before = stricter.get(key).map_or_else(|| "its default".to_owned(), Value::to_string);
+        say(&format!("  {key}: {before} -> {value}"));
+        stricter[key] = value;
+    }
+    let path = config.with_file_name("rule-stricter.json");
+    std::fs::write(&path, serde_json::to_string(&stricter)?)?;
+    say(fleet.deploy(&programs.geofence(), &path)?.trim_end());
+    say("  from here on a vehicle that only touches a zone raises no alert; each vehicle's state was kept");
+    Ok(())
 }
 
 fn replay_arguments(scenario: &Scenario) -> Vec<String> {
