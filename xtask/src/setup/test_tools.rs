@@ -12,7 +12,7 @@ use super::{Piece, say_step};
 use crate::workspace;
 
 /// What the tests import, pinned: pip's names and versions.
-const PYTHON_PACKAGES: [&str; 2] = ["aioquic==1.3.0", "paho-mqtt==2.1.0"];
+const PYTHON_PACKAGES: [&str; 3] = ["aioquic==1.3.0", "paho-mqtt==2.1.0", "rotel==0.0.1a15"];
 const MOSQUITTO_PACKAGE: &str = "mosquitto-clients";
 const MOSQUITTO_PROGRAM: &str = "mosquitto_pub";
 const VENV_LIMIT: Duration = Duration::from_secs(120);
