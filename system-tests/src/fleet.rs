@@ -41,6 +41,23 @@ pub struct Setup {
     pub semantics: Semantics,
     /// Whether the uplink goes through a [`Link`] that can be cut.
     pub cuttable: bool,
+    /// An OTLP collector (HTTP) to which both programs send every payload's trace.
+    pub collector: Option<SocketAddr>,
+}
+
+impl Setup {
+    /// A fleet with these semantics and nothing special.
+    #[must_use]
+    pub fn new(semantics: Semantics) -> Self {
+        Self { semantics, cuttable: false, collector: None }
+    }
+
+    fn observability(&self) -> String {
+        let Some(collector) = self.collector else { return String::new() };
+        format!(
+            "[observability]\notlp_endpoint = \"http://{collector}\"\ntrace_sample_ratio = 1.0\nmetrics_interval_s = 1\n"
+        )
+    }
 }
 
 /// A running fleet. Dropping it ends its processes.
@@ -115,11 +132,12 @@ name = "demo"
 tenant = "{TENANT}"
 sha256 = "{key}"
 operator = true
-"#,
+{observability}"#,
             ingest = self.cloud_ingest,
             serving = self.serving,
             certs = certs.display(),
             key = sha256_hex(API_KEY),
+            observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-cloud", "cloud", &config)?;
         self.cloud = Some(process);
@@ -156,13 +174,14 @@ server_name = "localhost"
 ca = "{certs}/ca.pem"
 certificate = "{certs}/edge-{EDGE}.pem"
 private_key = "{certs}/edge-{EDGE}.key"
-"#,
+{observability}"#,
             mqtt = self.mqtt,
             http = self.http,
             admin = self.admin,
             password = sha256_hex(DEVICE_PASSWORD),
             plain = self.setup.semantics == Semantics::Plain,
             certs = certs.display(),
+            observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-edge", "edge", &config)?;
         self.edge = Some(process);
@@ -197,6 +216,15 @@ private_key = "{certs}/edge-{EDGE}.key"
     /// When it does not run.
     pub fn kill_edge(&mut self) -> Result<()> {
         self.edge.take().context("the edge does not run")?.kill()
+    }
+
+    /// SIGTERM to the edge.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn stop_edge(&mut self) -> Result<()> {
+        self.edge.take().context("the edge does not run")?.stop(DRAINED_WITHIN)?;
+        Ok(())
     }
 
     /// SIGKILL to the cloud.

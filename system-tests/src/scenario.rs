@@ -112,7 +112,7 @@ pub fn play(
     disturb: &mut dyn FnMut(&mut Fleet, Progress) -> Result<Flow>,
 ) -> Result<Outcome> {
     say("starting drover-cloud and drover-edge with certificates of their own");
-    let setup = Setup { semantics: scenario.semantics, cuttable: scenario.cuttable };
+    let setup = Setup { cuttable: scenario.cuttable, ..Setup::new(scenario.semantics) };
     let mut fleet = Fleet::start(programs.clone(), directory, setup)?;
     let config = write_rule_config(&fleet, scenario, directory)?;
     say(&format!("deploying {} as {DEPLOYMENT:?}", programs.geofence().display()));

@@ -16,8 +16,7 @@ fn client(name: &str) -> PathBuf {
 }
 
 fn fleet_with_one_zone(directory: &Path) -> Result<Fleet> {
-    let setup = Setup { semantics: Semantics::Plain, cuttable: false };
-    let fleet = Fleet::start(Programs::beside_this_test()?, directory, setup)?;
+    let fleet = Fleet::start(Programs::beside_this_test()?, directory, Setup::new(Semantics::Plain))?;
     let rule = directory.join("rule.json");
     let square = r#"{"zones":{"type":"FeatureCollection","features":[{"type":"Feature","id":"square","properties":{},
         "geometry":{"type":"Polygon","coordinates":[[[20,50],[21,50],[21,51],[20,51],[20,50]]]}}]}}"#;
