@@ -143,12 +143,19 @@ impl FrameHeader {
         if frame_len > FRAME_LEN_MAX {
             return Err(FrameError::TooLong(frame_len));
         }
+        let (count, first_offset) = (u32_at(12), u64_at(16));
+        if count == 0 {
+            return Err(FrameError::Inconsistent("it holds no records"));
+        }
+        if first_offset.checked_add(u64::from(count)).is_none() {
+            return Err(FrameError::Inconsistent("its offsets go beyond what can be counted"));
+        }
         Ok(Self {
             class,
             kind,
             body_len,
-            count: u32_at(12),
-            first_offset: u64_at(16),
+            count,
+            first_offset,
             epoch: u64_at(24),
             created_ms: u64_at(32) as i64,
             flags: u32_at(40),
@@ -213,8 +220,8 @@ impl Frame {
         }
         let body = &bytes[HEADER_LEN..];
         match header.kind {
-            RecordKind::Readings => check_readings(body, header.count)?,
-            RecordKind::Events => check_events(body, header.count)?,
+            RecordKind::Readings => check_readings(body, header.count, header.class)?,
+            RecordKind::Events => check_events(body, header.count, header.class)?,
         }
         Ok(Self { header, bytes })
     }
@@ -348,7 +355,10 @@ fn checksum(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(before, &frame[HEADER_LEN..])
 }
 
-fn check_readings(body: &[u8], count: u32) -> Result<(), FrameError> {
+fn check_readings(body: &[u8], count: u32, class: EventClass) -> Result<(), FrameError> {
+    if class != EventClass::Telemetry {
+        return Err(FrameError::Inconsistent("readings are of another class than telemetry"));
+    }
     let block = rkyv::access::<ArchivedReadingBlockV1, rkyv::rancor::Error>(body)
         .map_err(|e| FrameError::Body(e.to_string()))?;
     let vehicles = block.vehicles.len();
@@ -364,7 +374,7 @@ fn check_readings(body: &[u8], count: u32) -> Result<(), FrameError> {
     Ok(())
 }
 
-fn check_events(body: &[u8], count: u32) -> Result<(), FrameError> {
+fn check_events(body: &[u8], count: u32, class: EventClass) -> Result<(), FrameError> {
     let block =
         rkyv::access::<ArchivedEventBlockV1, rkyv::rancor::Error>(body).map_err(|e| FrameError::Body(e.to_string()))?;
     if block.events.len() != count as usize {
@@ -377,8 +387,11 @@ fn check_events(body: &[u8], count: u32) -> Result<(), FrameError> {
         if event.plugin.to_native() as usize >= block.plugins.len() {
             return Err(FrameError::Inconsistent("an event names a plugin that is not in the dictionary"));
         }
-        if EventKind::from_code(event.kind.to_native()).is_none() {
+        let Some(kind) = EventKind::from_code(event.kind.to_native()) else {
             return Err(FrameError::Inconsistent("an event is of a kind that this build does not know"));
+        };
+        if kind.class() != class {
+            return Err(FrameError::Inconsistent("an event is of another class than its frame"));
         }
     }
     if block.traces.iter().any(|trace| trace.record.to_native() >= count) {

@@ -1,0 +1,452 @@
+//! What edge and cloud say to each other besides frames: small JSON messages, each behind its length.
+//!
+//! ```text
+//!  0  length of the message   u32, little-endian
+//!  4  the message             JSON, UTF-8
+//! ```
+//! JSON because these messages evolve and are rare; what is frequent travels as frames. A field that a receiver does
+//! not know is passed over, one that a sender does not know has a default, and a message of an unknown type is
+//! [`Unknown`](ToEdge::Unknown), not an error: either side may be the newer one.
+
+use fleet_model::{DeploymentName, EventClass, TenantId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What TLS negotiates. A peer that does not offer it is no Drover of this protocol.
+pub const ALPN: &[u8] = b"drover/1";
+/// Version of the messages here.
+pub const PROTOCOL: u16 = 1;
+/// Bytes of length before a message.
+pub const PREFIX_LEN: usize = 4;
+/// Largest message of an edge.
+pub const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
+/// Largest first message of a stream: its sender may still turn out to be a stranger.
+pub const OPENING_LEN_MAX: usize = 16 * 1_024;
+/// Largest message of the cloud. Deployments carry their configs, and zones with 100,000 corners are 4 MB of GeoJSON.
+pub const DEPLOYMENTS_LEN_MAX: usize = 32 * 1_024 * 1_024;
+/// Largest plugin.
+pub const PLUGIN_LEN_MAX: usize = 20 * 1_024 * 1_024;
+/// Bytes of an acknowledgement on a class stream: the next offset expected, little-endian.
+pub const ACK_LEN: usize = 8;
+
+/// Why bytes are not a message. None of these is worth a retry with the same bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Over the limit for this place.
+    #[error("a message of {len} bytes is over the limit of {max}")]
+    TooLong {
+        /// Bytes.
+        len: usize,
+        /// Allowed here.
+        max: usize,
+    },
+    /// Not what was due.
+    #[error("the message is malformed: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// The first message of every stream; the edge opens them all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamOpen {
+    /// The control stream: the first of a connection, and only one.
+    Control(Hello),
+    /// Frames of one class. The cloud answers with a [`ClassReply`].
+    Class {
+        /// Which.
+        class: EventClass,
+        /// Which life of the edge's log.
+        epoch: u64,
+    },
+    /// A plugin's bytes. The cloud answers with a [`PluginReply`] and the bytes.
+    Plugin {
+        /// SHA-256 of the component, 64 hexadecimal digits.
+        hash: String,
+    },
+}
+
+/// Who an edge is and what it speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u16,
+    /// Its name; must be the one in its certificate.
+    pub edge: String,
+    /// Name and version of the program.
+    #[serde(default)]
+    pub software: String,
+    /// Record versions it sends.
+    #[serde(default)]
+    pub records: Vec<u8>,
+    /// Which life each of its logs has, by class.
+    #[serde(default)]
+    pub epochs: BTreeMap<EventClass, u64>,
+}
+
+/// What the cloud says on the control stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToEdge {
+    /// Hello is accepted; streams may be opened.
+    Welcome {
+        /// [`PROTOCOL`].
+        protocol: u16,
+        /// Name and version of the program.
+        #[serde(default)]
+        software: String,
+    },
+    /// Hello is not accepted. The cloud closes the connection after this.
+    Refused {
+        /// For the operator: what to do.
+        reason: String,
+    },
+    /// What the edge shall run; replaces what was said before.
+    Deployments(DeploymentSet),
+    /// From a newer cloud.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the edge says on the control stream after [`StreamOpen::Control`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToCloud {
+    /// How it stands.
+    Status(EdgeStatus),
+    /// From a newer edge.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The cloud's answer on a class stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClassReply {
+    /// Frames may come.
+    Resume {
+        /// Everything below is durable in the cloud. `None`: nothing of this epoch is, start with the oldest.
+        next: Option<u64>,
+    },
+    /// This stream is not taken.
+    Refused {
+        /// For the operator: what to do.
+        reason: String,
+    },
+}
+
+/// The cloud's answer on a plugin stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PluginReply {
+    /// The component follows, then the end of the stream.
+    Found {
+        /// Bytes that follow, at most [`PLUGIN_LEN_MAX`].
+        len: u64,
+    },
+    /// It does not.
+    Refused {
+        /// For the operator: what to do.
+        reason: String,
+    },
+}
+
+/// All that one edge shall run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DeploymentSet {
+    /// Counts changes.
+    pub generation: u64,
+    /// In no particular order, each name once per tenant.
+    #[serde(default)]
+    pub deployments: Vec<DeploymentSpec>,
+}
+
+/// A plugin put to work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentSpec {
+    /// For whose vehicles.
+    pub tenant: TenantId,
+    /// Under which name.
+    pub name: DeploymentName,
+    /// Counts changes of this deployment.
+    pub revision: u64,
+    /// SHA-256 of the component, 64 hexadecimal digits.
+    pub plugin_hash: String,
+    /// The plugin's own name.
+    #[serde(default)]
+    pub plugin_name: String,
+    /// Its version.
+    #[serde(default)]
+    pub plugin_version: String,
+    /// As the tenant wrote it; checked against the plugin's schema.
+    #[serde(default)]
+    pub config: serde_json::Value,
+}
+
+/// How an edge stands. Every field has a default: it evolves.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EdgeStatus {
+    /// Name and version of the program.
+    pub software: String,
+    /// Its streams to the cloud.
+    pub streams: Vec<StreamStatus>,
+    /// All readings below have been applied by the actors.
+    pub applied_offset: u64,
+    /// What admission counted since the log was made.
+    pub counters: EdgeCounters,
+    /// What runs on it.
+    pub deployments: Vec<DeploymentStatus>,
+}
+
+/// One class's way to the cloud, in offsets of the edge's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Which.
+    pub class: EventClass,
+    /// The oldest record that the edge still has.
+    #[serde(default)]
+    pub first: u64,
+    /// Where its next record will stand.
+    #[serde(default)]
+    pub next: u64,
+    /// The cloud has everything below.
+    #[serde(default)]
+    pub acked: u64,
+    /// Milliseconds since the oldest record that the cloud has not acknowledged was written. `None` when it has all.
+    #[serde(default)]
+    pub oldest_unacked_ms: Option<i64>,
+}
+
+/// What admission counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EdgeCounters {
+    /// Readings admitted.
+    pub admitted: u64,
+    /// Readings that were there before.
+    pub repeats: u64,
+    /// Of the admitted: older than the newest of their vehicle.
+    pub late: u64,
+    /// Readings of an instant that has another one.
+    pub conflicts: u64,
+    /// Readings refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Vehicles known.
+    pub vehicles: u64,
+}
+
+/// How a deployment fares on an edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// For whose vehicles.
+    pub tenant: TenantId,
+    /// Under which name.
+    pub name: DeploymentName,
+    /// Which revision this is about.
+    #[serde(default)]
+    pub revision: u64,
+    /// How far it came.
+    #[serde(default)]
+    pub state: DeploymentPhase,
+    /// Why it was refused.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The plugin's own name.
+    #[serde(default)]
+    pub plugin_name: String,
+    /// Its version.
+    #[serde(default)]
+    pub plugin_version: String,
+    /// What changing to it cost.
+    #[serde(default)]
+    pub swap: Option<SwapFigures>,
+}
+
+/// How far a deployment came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentPhase {
+    /// Fetched, compiled, configured.
+    #[default]
+    Loading,
+    /// It decides.
+    Active,
+    /// It does not; what ran before still does.
+    Refused,
+    /// From a newer edge.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a swap cost.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SwapFigures {
+    /// The version before; empty when there was none.
+    pub from_version: String,
+    /// The version now.
+    pub to_version: String,
+    /// Batches that waited for it.
+    pub batches_delayed: u64,
+    /// The longest wait.
+    pub slowest_batch_ms: f64,
+    /// From the order to the last worker.
+    pub swap_ms: f64,
+}
+
+/// Codes with which a stream is reset or a connection closed; they are sent: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Code {
+    /// Nothing is wrong.
+    Done = 0,
+    /// The program ends; come back.
+    ShuttingDown = 1,
+    /// The certificate names no edge, or another one than Hello.
+    Identity = 2,
+    /// Hello was not accepted.
+    Refused = 3,
+    /// A message or its place breaks this protocol.
+    Protocol = 4,
+    /// The same edge has connected again.
+    Superseded = 5,
+    /// More connections than the cloud takes.
+    Busy = 6,
+    /// A message was due and did not come.
+    Overdue = 7,
+    /// A frame is damaged or contradicts the stream.
+    BadFrame = 16,
+    /// The log did not take it: the disk is full or broken.
+    NotDurable = 17,
+}
+
+impl Code {
+    /// The code of a number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        use Code::*;
+        [Done, ShuttingDown, Identity, Refused, Protocol, Superseded, Busy, Overdue, BadFrame, NotDurable]
+            .into_iter()
+            .find(|code| *code as u64 == number)
+    }
+}
+
+/// A message with its length before it.
+///
+/// # Errors
+/// When it is longer than `len_max`.
+pub fn encode<T: Serialize>(message: &T, len_max: usize) -> Result<Vec<u8>, ControlError> {
+    let mut bytes = vec![0; PREFIX_LEN];
+    serde_json::to_writer(&mut bytes, message)?;
+    let len = bytes.len() - PREFIX_LEN;
+    if len > len_max || u32::try_from(len).is_err() {
+        return Err(ControlError::TooLong { len, max: len_max });
+    }
+    bytes[..PREFIX_LEN].copy_from_slice(&(len as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+/// How many bytes follow a prefix. Call before taking memory for them.
+///
+/// # Errors
+/// When they are more than `len_max`.
+pub fn message_len(prefix: [u8; PREFIX_LEN], len_max: usize) -> Result<usize, ControlError> {
+    let len = u32::from_le_bytes(prefix) as usize;
+    if len > len_max { Err(ControlError::TooLong { len, max: len_max }) } else { Ok(len) }
+}
+
+/// The message in the bytes that followed a prefix.
+///
+/// # Errors
+/// When they are not such a message.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
+    Ok(serde_json::from_slice(body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: T) {
+        let bytes = encode(&message, MESSAGE_LEN_MAX).unwrap();
+        let (prefix, body) = bytes.split_first_chunk().unwrap();
+        assert_eq!(message_len(*prefix, MESSAGE_LEN_MAX).unwrap(), body.len());
+        assert_eq!(decode::<T>(body).unwrap(), message);
+    }
+
+    #[test]
+    fn every_message_comes_back_as_it_was() {
+        round_trip(StreamOpen::Control(Hello {
+            protocol: PROTOCOL,
+            edge: "depot-1".into(),
+            software: "drover-edge 0.1.0".into(),
+            records: vec![1],
+            epochs: [(EventClass::Telemetry, u64::MAX), (EventClass::Alerts, 0)].into(),
+        }));
+        round_trip(StreamOpen::Class { class: EventClass::Alerts, epoch: u64::MAX });
+        round_trip(StreamOpen::Plugin { hash: "00".repeat(32) });
+        round_trip(ClassReply::Resume { next: None });
+        round_trip(ClassReply::Resume { next: Some(u64::MAX) });
+        round_trip(PluginReply::Found { len: 7 });
+        round_trip(ToEdge::Deployments(DeploymentSet {
+            generation: 3,
+            deployments: vec![DeploymentSpec {
+                tenant: "demo".parse().unwrap(),
+                name: "zones".parse().unwrap(),
+                revision: 2,
+                plugin_hash: "ab".repeat(32),
+                plugin_name: "geofence".into(),
+                plugin_version: "1.0.0".into(),
+                config: serde_json::json!({"zones": {"type": "FeatureCollection"}}),
+            }],
+        }));
+        round_trip(ToCloud::Status(EdgeStatus {
+            streams: vec![StreamStatus {
+                class: EventClass::Telemetry,
+                first: 1,
+                next: 9,
+                acked: 5,
+                oldest_unacked_ms: Some(12),
+            }],
+            ..EdgeStatus::default()
+        }));
+    }
+
+    #[test]
+    fn what_a_newer_peer_says_is_passed_over() {
+        assert_eq!(decode::<ToEdge>(br#"{"type":"sing","song":"la"}"#).unwrap(), ToEdge::Unknown);
+        assert_eq!(decode::<ToCloud>(br#"{"type":"sing"}"#).unwrap(), ToCloud::Unknown);
+        let status: EdgeStatus = decode(br#"{"applied_offset":7,"mood":"good"}"#).unwrap();
+        assert_eq!(status.applied_offset, 7);
+        assert_eq!(decode::<DeploymentPhase>(br#""dreaming""#).unwrap(), DeploymentPhase::Unknown);
+    }
+
+    #[test]
+    fn limits_hold_before_memory_is_taken() {
+        assert!(matches!(message_len([0xff; 4], OPENING_LEN_MAX), Err(ControlError::TooLong { .. })));
+        let long = StreamOpen::Plugin { hash: "x".repeat(OPENING_LEN_MAX) };
+        assert!(matches!(encode(&long, OPENING_LEN_MAX), Err(ControlError::TooLong { .. })));
+    }
+
+    #[test]
+    fn strange_bytes_are_refused_in_words() {
+        for bytes in
+            [&b""[..], b"{", b"null", b"[]", br#"{"type":"control"}"#, br#"{"type":"class","class":"x","epoch":1}"#]
+        {
+            assert!(decode::<StreamOpen>(bytes).is_err(), "{bytes:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(decode::<ToEdge>(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn codes_lead_back() {
+        for number in 0..32 {
+            if let Some(code) = Code::from_number(number) {
+                assert_eq!(code as u64, number);
+            }
+        }
+        assert_eq!(Code::from_number(16), Some(Code::BadFrame));
+    }
+}
