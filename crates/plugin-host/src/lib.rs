@@ -1,1 +1,42 @@
-//! Placeholder while the workspace is laid out.
+//! Runs WebAssembly components that decide about vehicles: the only crate that sees wasmtime.
+//!
+//! From bytes to answers, each step a type that only the step before can make:
+//!
+//! ```text
+//! bytes --PluginEngine::load--> Plugin --configure--> ConfiguredPlugin --instantiate--> Instance --evaluate--> Outcome
+//!         size, imports,         JSON Schema,            cheap enough to do            one thread at a time;
+//!         exports, compile,      then the plugin's       again after a trap            a trap ends it
+//!         describe               own opinion
+//! ```
+//!
+//! All calls block: `load` may take seconds and belongs on a blocking thread, `evaluate` belongs on the shard's thread.
+//! What a plugin may cost is in [`InstanceLimits`] and [`CompileLimits`]. A plugin has no clock, no randomness, no files
+//! and no network; the same inputs give the same bytes on every machine.
+//!
+//! A program that loads plugins calls [`run_compiler_if_asked`] first thing in `main`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod bindings;
+mod cache;
+mod compile;
+mod component;
+mod config;
+mod descriptor;
+mod engine;
+mod instance;
+mod limits;
+mod load;
+mod metrics;
+mod outcome;
+mod plugin_log;
+mod position;
+
+pub use compile::{CompileError, Compiler, run_compiler_if_asked};
+pub use config::ConfigProblem;
+pub use descriptor::{Descriptor, PluginKind};
+pub use engine::{EngineConfig, EngineError, EngineFigures, PluginEngine};
+pub use instance::{ConfigError, ConfiguredPlugin, EvaluateError, Instance, InstantiateError};
+pub use limits::{CONFIG_BYTES_MAX, CompileLimits, InstanceLimits, ROW_BYTES_MAX, SUBJECT_BYTES_MAX, UPLOAD_BYTES_MAX};
+pub use load::{InvalidHash, LoadError, Plugin, PluginHash};
+pub use outcome::{Outcome, Proposal};
+pub use position::Position;

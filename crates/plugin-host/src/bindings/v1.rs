@@ -1,0 +1,193 @@
+//! `wit/v1`: package `drover:plugin@1`. Written by hand because `position` has its own lowering; a component that does
+//! not match is refused when it is linked.
+
+use crate::plugin_log::{Level, PluginLog};
+use crate::position::Position;
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Linker, Lower, TypedFunc,
+    WasmStr,
+};
+use wasmtime::{Store, StoreContextMut};
+
+/// Interface every plugin exports.
+pub(crate) const LIFECYCLE: &str = "drover:plugin/lifecycle";
+/// Interface of a geofence.
+pub(crate) const GEOFENCE: &str = "drover:plugin/geofence";
+/// What a plugin may import: `log`, and `types`, which holds no function and comes with every use of them.
+pub(crate) const IMPORTS: [&str; 2] = ["drover:plugin/log", "drover:plugin/types"];
+/// The linker takes every 1.x for this.
+const LOG: &str = "drover:plugin/log@1.0.0";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "made from the guest's number")]
+pub(crate) enum Kind {
+    #[component(name = "geofence")]
+    Geofence,
+    #[component(name = "pricing")]
+    Pricing,
+    #[component(name = "maintenance")]
+    Maintenance,
+}
+
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Descriptor {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) kind: Kind,
+    #[component(name = "state-version")]
+    pub(crate) state_version: u32,
+    #[component(name = "row-bytes")]
+    pub(crate) row_bytes: u32,
+    #[component(name = "config-schema")]
+    pub(crate) config_schema: String,
+}
+
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Proposal {
+    pub(crate) position: u32,
+    pub(crate) kind: u32,
+    #[component(name = "event-time-ms")]
+    pub(crate) event_time_ms: i64,
+    pub(crate) value: f64,
+    pub(crate) subject: String,
+}
+
+#[derive(Debug, Clone, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Outcome {
+    pub(crate) proposals: Vec<Proposal>,
+    pub(crate) rows: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "made from the guest's number")]
+enum LogLevel {
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+}
+
+/// Defines everything that a plugin of this version may import.
+pub(crate) fn link<T: 'static>(linker: &mut Linker<T>, log_of: fn(&mut T) -> &mut PluginLog) -> wasmtime::Result<()> {
+    linker.instance(LOG)?.func_wrap(
+        "write",
+        move |mut store: StoreContextMut<'_, T>, (level, message): (LogLevel, WasmStr)| {
+            if !log_of(store.data_mut()).admit_line() {
+                return Ok(());
+            }
+            let level = match level {
+                LogLevel::Debug => Level::Debug,
+                LogLevel::Info => Level::Info,
+                LogLevel::Warn => Level::Warn,
+            };
+            let message = message.to_str(&store)?.into_owned();
+            log_of(store.data_mut()).write(level, message);
+            Ok(())
+        },
+    )
+}
+
+/// Where a component keeps the functions of the geofence world: looked up once, used per instance.
+#[derive(Clone)]
+pub(crate) struct GeofenceExports {
+    describe: ComponentExportIndex,
+    configure: ComponentExportIndex,
+    migrate: ComponentExportIndex,
+    evaluate: ComponentExportIndex,
+}
+
+impl GeofenceExports {
+    /// `lifecycle` and `geofence` are the exports' full names; an error names the function that is missing.
+    pub(crate) fn find(component: &Component, lifecycle: &str, geofence: &str) -> Result<Self, String> {
+        let find = |interface: &str, function: &str| {
+            let instance = component.get_export_index(None, interface);
+            instance
+                .and_then(|instance| component.get_export_index(Some(&instance), function))
+                .ok_or_else(|| format!("{interface}#{function}"))
+        };
+        Ok(Self {
+            describe: find(lifecycle, "describe")?,
+            configure: find(lifecycle, "configure")?,
+            migrate: find(lifecycle, "migrate")?,
+            evaluate: find(geofence, "evaluate")?,
+        })
+    }
+
+    /// The functions of one instance. Fails when a signature is not that of `wit/v1`.
+    pub(crate) fn bind<T: 'static>(&self, instance: &Instance, store: &mut Store<T>) -> wasmtime::Result<Geofence> {
+        Ok(Geofence {
+            describe: typed(instance, store, &self.describe, "lifecycle.describe")?,
+            configure: typed(instance, store, &self.configure, "lifecycle.configure")?,
+            migrate: typed(instance, store, &self.migrate, "lifecycle.migrate")?,
+            evaluate: typed(instance, store, &self.evaluate, "geofence.evaluate")?,
+        })
+    }
+}
+
+fn typed<T: 'static, P, R>(
+    instance: &Instance,
+    store: &mut Store<T>,
+    export: &ComponentExportIndex,
+    name: &str,
+) -> wasmtime::Result<TypedFunc<P, R>>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    instance.get_typed_func(store, export).map_err(|error| error.context(format!("the signature of {name}")))
+}
+
+/// The functions of one instance in the geofence world.
+pub(crate) struct Geofence {
+    describe: TypedFunc<(), (Descriptor,)>,
+    configure: TypedFunc<(&'static str,), (Result<(), String>,)>,
+    #[expect(clippy::type_complexity, reason = "the signature is the contract's")]
+    migrate: TypedFunc<(u32, u32, &'static [u8]), (Result<Vec<u8>, String>,)>,
+    #[expect(clippy::type_complexity, reason = "the signature is the contract's")]
+    evaluate: TypedFunc<(&'static [Position], &'static [u8]), (Result<Outcome, String>,)>,
+}
+
+impl Geofence {
+    pub(crate) fn describe<T: 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<Descriptor> {
+        self.describe.call(store, ()).map(|(answer,)| answer)
+    }
+
+    pub(crate) fn configure<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        config: &str,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let configure: &TypedFunc<(&str,), _> = &self.configure;
+        configure.call(store, (config,)).map(|(answer,)| answer)
+    }
+
+    pub(crate) fn migrate<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        from_version: u32,
+        row_bytes: u32,
+        rows: &[u8],
+    ) -> wasmtime::Result<Result<Vec<u8>, String>> {
+        let migrate: &TypedFunc<(u32, u32, &[u8]), _> = &self.migrate;
+        migrate.call(store, (from_version, row_bytes, rows)).map(|(answer,)| answer)
+    }
+
+    pub(crate) fn evaluate<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        positions: &[Position],
+        rows: &[u8],
+    ) -> wasmtime::Result<Result<Outcome, String>> {
+        let evaluate: &TypedFunc<(&[Position], &[u8]), _> = &self.evaluate;
+        evaluate.call(store, (positions, rows)).map(|(answer,)| answer)
+    }
+}
