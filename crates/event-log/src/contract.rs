@@ -16,12 +16,15 @@
 //! Commits that wait at the same time share one sync (group commit); they take effect in the order of their submission.
 //!
 //! **Once.** An append may name its [`SourcePosition`]: who sent it, which epoch of the sender's log, and the first
-//! offset there. The watermark of the source moves in the same transaction. An append that starts below the watermark
-//! of its source is [`Appended::Repeat`] and changes nothing; one that starts above it is [`CommitError::Hole`]; another
-//! epoch starts a new count from any offset.
+//! offset there. The watermark of the source moves in the same transaction. An append that ends at or below the
+//! watermark of its source is [`Appended::Repeat`] and changes nothing; one that starts above it is
+//! [`CommitError::Hole`]; so is one that starts below and ends above it, since taking it would double records and
+//! leaving it would lose some: both say where to go on. Another epoch, or a new source, starts a count from any offset.
 //!
-//! **Refused.** An error means that nothing of this commit is in the log. After [`CommitError::Broken`] nothing more
-//! is ever accepted: whoever holds the log stops and says so.
+//! **Refused.** [`CommitError::Hole`], [`CommitError::Malformed`] and [`CommitError::Full`] mean that nothing of this
+//! commit is in the log, and say nothing about the commits beside it. After [`CommitError::Broken`] nothing more is
+//! ever accepted: whoever holds the log stops and says so. What was on its way then may be in the log or not, whole
+//! either way; it shows when the log is opened again, and the watermark keeps a second try from doubling it.
 
 use bytes::Bytes;
 
@@ -30,6 +33,12 @@ pub type Offset = u64;
 
 /// Largest block.
 pub const BLOCK_LEN_MAX: usize = 256 * 1_024;
+
+/// Largest value of a snapshot.
+pub const SNAPSHOT_LEN_MAX: usize = 32 * 1_024 * 1_024;
+
+/// Longest name of a snapshot.
+pub const SNAPSHOT_KEY_LEN_MAX: usize = 1_024;
 
 /// A row of records with offsets of its own. The number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,11 +139,11 @@ pub struct Bounds {
     pub next: Offset,
 }
 
-/// Why a commit was refused. Nothing of it is in the log.
+/// Why a commit was refused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
-    /// The append skips records of its source. Not worth a retry: send from `expected` on.
-    #[error("{} sent offset {found}, but {expected} is next: records in between are missing", source_name.0)]
+    /// The append skips records of its source, or overlaps what is there. Not worth a retry: send from `expected` on.
+    #[error("{} sent records from offset {found}, but {expected} is next", source_name.0)]
     Hole {
         /// Who.
         source_name: Source,
@@ -143,8 +152,9 @@ pub enum CommitError {
         /// The offset that came.
         found: Offset,
     },
-    /// An empty block or one over [`BLOCK_LEN_MAX`]. Not worth a retry.
-    #[error("a block of {len} bytes and {count} records cannot be stored")]
+    /// An empty block or one over [`BLOCK_LEN_MAX`], a snapshot over [`SNAPSHOT_LEN_MAX`] or a name over
+    /// [`SNAPSHOT_KEY_LEN_MAX`] (these with 0 records). Not worth a retry.
+    #[error("{len} bytes with {count} records cannot be stored")]
     Malformed {
         /// Bytes.
         len: usize,
@@ -210,8 +220,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// Hands in a commit. Never blocks for the disk; blocks for a place in the bounded queue of waiting commits.
     fn submit(&self, commit: Commit) -> Ticket;
 
-    /// Blocks from the one that holds `from` on, until `bytes_max` is passed (at least one when there is one).
-    /// Empty when `from` is the next offset.
+    /// Blocks from the one that holds `from` on, `bytes_max` in sum at most, but at least one when there is one.
+    /// Empty when `from` is the next offset or after it.
     ///
     /// # Errors
     /// See [`ReadError`].

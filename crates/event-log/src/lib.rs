@@ -1,11 +1,27 @@
 //! The log under everything that is promised: what was acknowledged is in it.
 //!
-//! [`EventLog`] is the contract, [`conformance`] the suite that every implementation passes: [`memory`] for tests,
-//! [`redb_log`] for edge nodes and single-node clouds.
+//! [`EventLog`] is the contract, `conformance` (feature `conformance`) the suite that every implementation passes:
+//! [`MemoryLog`] for tests, [`RedbLog`] for edge nodes and single-node clouds.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod contract;
+mod error;
+mod ledger;
+pub mod memory;
+pub mod metrics;
+mod published;
+pub mod redb_log;
+#[cfg(test)]
+mod tests;
 
 pub use contract::{
-    Append, Appended, Block, Bounds, Commit, CommitError, Committed, EventLog, Offset, ReadError, Snapshot, Source,
-    SourcePosition, Stream, Ticket,
+    Append, Appended, BLOCK_LEN_MAX, Block, Bounds, Commit, CommitError, Committed, EventLog, Offset, ReadError,
+    Snapshot, Source, SourcePosition, Stream, Ticket,
 };
+pub use error::OpenError;
+pub use memory::MemoryLog;
+pub use metrics::LogStats;
+pub use redb_log::{RedbLog, RedbOptions};
