@@ -1,0 +1,68 @@
+//! What an author writes.
+
+use crate::{Position, Proposals, Rows};
+
+/// What a rule says of itself; the same every time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Lower case letters, digits and hyphens.
+    pub name: &'static str,
+    /// Semantic version.
+    pub version: &'static str,
+    /// Changes when the meaning of a row changes.
+    pub state_version: u32,
+    /// Bytes of state per vehicle.
+    pub row_bytes: u32,
+    /// JSON Schema 2020-12 of the config. The host checks a config against it before the rule sees it.
+    pub config_schema: &'static str,
+}
+
+impl Description {
+    /// A rule without state and without config.
+    #[must_use]
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self { name, version, state_version: 1, row_bytes: 0, config_schema: r#"{"type":"object","maxProperties":0}"# }
+    }
+
+    /// Keeps `row_bytes` per vehicle; `state_version` names what they mean.
+    #[must_use]
+    pub fn with_state(self, state_version: u32, row_bytes: u32) -> Self {
+        Self { state_version, row_bytes, ..self }
+    }
+
+    /// Takes a config of this schema.
+    #[must_use]
+    pub fn with_config(self, config_schema: &'static str) -> Self {
+        Self { config_schema, ..self }
+    }
+}
+
+/// A rule about where vehicles are. [`export_geofence!`](crate::export_geofence) makes a plugin of it.
+pub trait GeofenceRule: Sized + 'static {
+    /// What the rule is.
+    fn describe() -> Description;
+
+    /// Makes the rule from a config (JSON) that its schema accepts.
+    ///
+    /// # Errors
+    /// What is wrong with the config beyond the schema, in words for the person who wrote it.
+    fn configure(config: &str) -> Result<Self, String>;
+
+    /// Takes positions in order, changes the rows of their vehicles and proposes events.
+    ///
+    /// A vehicle's positions are in order of their time. The answer may depend on nothing but the config, the positions
+    /// and the rows: the host splits a vehicle's positions into batches as it likes, and runs a batch again after a crash.
+    ///
+    /// # Errors
+    /// Refuses the whole batch: rows and proposals are thrown away.
+    fn evaluate(&mut self, positions: &[Position], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String>;
+
+    /// Turns rows of an older state version into rows of this one.
+    ///
+    /// # Errors
+    /// When it can't; the host then refuses the swap. That is the default.
+    fn migrate(from_version: u32, row_bytes: u32, rows: &[u8]) -> Result<Vec<u8>, String> {
+        let _ = (row_bytes, rows);
+        Err(format!("rows of state version {from_version} can't be read"))
+    }
+}
