@@ -30,11 +30,11 @@ pub trait Subject {
 }
 
 /// One check.
-type Check<'a, S> = fn(&Opened<'a, S>);
+type Check<S> = fn(&Opened<'_, S>);
 
 /// Runs every check.
 pub fn run<S: Subject>(subject: &S) {
-    let checks: &[(&str, Check<'_, S>)] = &[
+    let checks: &[(&str, Check<S>)] = &[
         ("offsets are dense", offsets_are_dense),
         ("a read never cuts a block", a_read_never_cuts_a_block),
         ("a read is bounded", a_read_is_bounded),
