@@ -4,6 +4,9 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Version of the geofence that is swapped in: the same behaviour under another name.
+pub const REBUILT_VERSION: &str = "0.1.1-rebuilt";
+
 /// The built binaries and plugins.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -58,7 +61,7 @@ impl Programs {
     /// The same rule built again under another version.
     #[must_use]
     pub fn geofence_rebuilt(&self) -> PathBuf {
-        self.plugins.join("geofence-rebuilt.wasm")
+        self.plugins.join(format!("geofence-{REBUILT_VERSION}.wasm"))
     }
 }
 

@@ -24,7 +24,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 
 /// Fails when a crate uses one of ours that it may not, or is not in the list.
 pub(crate) fn check() -> Result<()> {
-    let text = workspace::output(workspace::cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1"]))?;
+    let text =
+        workspace::output(workspace::cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&text).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let wrong: Vec<String> = packages.iter().flat_map(violations).collect();
@@ -54,7 +55,8 @@ mod tests {
 
     #[test]
     fn an_arrow_against_the_grain_is_found() {
-        let package = |name: &str, uses: &str, kind: Value| json!({"name": name, "dependencies": [{"name": uses, "kind": kind}]});
+        let package =
+            |name: &str, uses: &str, kind: Value| json!({"name": name, "dependencies": [{"name": uses, "kind": kind}]});
         assert_eq!(violations(&package("fleet-model", "event-log", Value::Null)).len(), 1);
         assert_eq!(violations(&package("fleet-model", "event-log", json!("dev"))).len(), 0);
         assert_eq!(violations(&package("fleet-wire", "fleet-model", Value::Null)).len(), 0);

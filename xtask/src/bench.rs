@@ -48,7 +48,9 @@ fn pipeline(args: &Args) -> Result<()> {
     let (recording, zones) = match (&args.recording, &args.zones, data::directory()) {
         (Some(recording), Some(zones), _) => (recording.clone(), zones.clone()),
         (_, _, Some(data)) => (data.join("gps_warsaw_bus.csv.gz"), data.join("zones_warsaw_districts.geojson.gz")),
-        _ => bail!("there is no recording: name one with --recording FILE --zones FILE, or set {}", data::DATA_VARIABLE),
+        _ => {
+            bail!("there is no recording: name one with --recording FILE --zones FILE, or set {}", data::DATA_VARIABLE)
+        }
     };
     let programs = build::release_programs()?;
     println!("pipeline: {} at full speed, {} runs, the rule swapped half way", recording.display(), args.runs);
@@ -87,7 +89,7 @@ fn pipeline(args: &Args) -> Result<()> {
 
 fn plugins() -> Result<()> {
     println!("plugins: the geofence component against the same code native, in pairs");
-    let component = crate::plugin_build::geofence()?;
+    let component = crate::plugin_build::build_plugin("geofence", None)?;
     let mut bench = workspace::cargo();
     bench.args(["bench", "--package", "plugin-host", "--bench", "geofence"]).env("DROVER_GEOFENCE", component);
     if let Some(data) = data::directory() {

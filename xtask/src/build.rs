@@ -3,9 +3,7 @@
 use crate::{plugin_build, workspace};
 use anyhow::Result;
 use system_tests::Programs;
-
-/// Version of the geofence that is swapped in: the same behaviour under another name.
-pub(crate) const REBUILT_VERSION: &str = "0.1.1-rebuilt";
+use system_tests::programs::REBUILT_VERSION;
 
 /// Builds everything that a fleet needs, in the profile that tests use.
 pub(crate) fn programs() -> Result<Programs> {
@@ -22,7 +20,8 @@ fn programs_of(profile: &str, directory: &str) -> Result<Programs> {
     let packages = ["drover-edge", "drover-cloud", "drover", "fleet-replay"].map(|name| ["-p", name]).concat();
     workspace::run(workspace::cargo().args(["build", "--profile", profile, "--bins"]).args(packages))?;
     println!("building the geofence component, twice: 0.1.0, and {REBUILT_VERSION} for the swap");
-    plugin_build::geofence()?;
+    plugin_build::build_plugin("geofence", None)?;
+    plugin_build::build_plugin("geofence", Some(REBUILT_VERSION))?;
     let programs = Programs::in_target(&workspace::target_dir()?, directory);
     programs.check()?;
     Ok(programs)

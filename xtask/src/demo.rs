@@ -103,7 +103,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("wrote alerts.ndjson, report.json and the logs to {}", export.display());
     }
     println!("{}", serde_json::to_string_pretty(&outcome.report)?);
-    println!("every reading acknowledged to a device is durable at the edge and in the cloud; the partner has every alert once");
+    println!(
+        "every reading acknowledged to a device is durable at the edge and in the cloud; the partner has every alert once"
+    );
     Ok(())
 }
 

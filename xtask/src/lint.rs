@@ -17,11 +17,21 @@ pub(crate) fn run(_: &Args) -> Result<()> {
         .context("`cargo fmt` mends it")?;
     step("arrows between crates", arrows::check)?;
     step("clippy", || {
-        workspace::run(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+        workspace::run(workspace::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     })?;
     step("pure crates build for wasm32", || {
         let packages = PURE_CRATES.map(|name| ["-p", name]).concat();
-        workspace::run(workspace::cargo().args(["check", "--quiet", "--target", "wasm32-unknown-unknown"]).args(packages))
+        workspace::run(
+            workspace::cargo().args(["check", "--quiet", "--target", "wasm32-unknown-unknown"]).args(packages),
+        )
     })?;
     if workspace::on_path("cargo-deny") {
         step("licences, bans and sources of dependencies", || {

@@ -34,6 +34,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The same with everything, for the subcommands that need a ready machine.
+pub(crate) fn ensure() -> Result<()> {
+    run(&Args::default())
+}
+
 fn say(name: &str, piece: &Piece) {
     match piece {
         Piece::Ready(what) => println!("setup: {name}: ready ({what})"),

@@ -243,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_private_source_is_the_first_stanza_with_another_suite() {
-        let machine = "Types: deb\nURIs: somewhere\nSuites: bookworm bookworm-updates\nSigned-By: key\n\nTypes: deb\nSuites: x\n";
+        let machine =
+            "Types: deb\nURIs: somewhere\nSuites: bookworm bookworm-updates\nSigned-By: key\n\nTypes: deb\nSuites: x\n";
         let private = first_stanza_with_suite(machine, "new").unwrap();
         assert_eq!(private, "Types: deb\nURIs: somewhere\nSuites: new\nSigned-By: key\n");
         assert!(first_stanza_with_suite("Types: deb\n", "new").is_err());
