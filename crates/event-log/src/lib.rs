@@ -12,6 +12,8 @@ mod error;
 mod ledger;
 pub mod memory;
 pub mod metrics;
+#[cfg(test)]
+mod model;
 mod published;
 pub mod redb_log;
 #[cfg(test)]

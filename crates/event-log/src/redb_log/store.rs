@@ -89,7 +89,18 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
-        match survive(transaction) {
+        self.judge(survive(transaction))
+    }
+
+    /// Shortens the file to what is in it. Takes time in proportion to that, and reads wait.
+    pub(super) fn compact(&self) -> Result<(), StoreError> {
+        let mut db = self.db.write();
+        let Some(db) = &mut *db else { return Err(StoreError::Full("it is closed until the disk has space".into())) };
+        self.judge(survive(|| db.compact().map(drop).map_err(redb::Error::from)))
+    }
+
+    fn judge<T>(&self, outcome: Result<Result<T, redb::Error>, String>) -> Result<T, StoreError> {
+        match outcome {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) if self.watch.sync_failed() => Err(StoreError::Broken(format!("a sync failed: {error}"))),
             Ok(Err(redb::Error::Io(error))) if is_full(&error) => Err(StoreError::Full(error.to_string())),

@@ -23,6 +23,8 @@ pub(super) struct Writer {
     pub(super) ledger: Ledger,
     /// Transactions in the file.
     pub(super) transactions: u64,
+    /// The disk was full since the last trim.
+    pub(super) full: bool,
 }
 
 /// A commit that goes into the transaction, or why it does not.
@@ -128,10 +130,17 @@ impl Writer {
 
     /// Opens the file again when a full disk had closed it.
     fn ready(&self) -> Result<(), StoreError> {
-        if self.shared.store.is_closed() { self.shared.store.reopen() } else { Ok(()) }
+        if !self.shared.store.is_closed() {
+            return Ok(());
+        }
+        self.shared.store.reopen().inspect_err(|error| {
+            if let StoreError::Broken(what) = error {
+                let _ = self.shared.broken.set(what.clone());
+            }
+        })
     }
 
-    fn after_failure(&self, error: StoreError, number: u64) -> StoreError {
+    fn after_failure(&mut self, error: StoreError, number: u64) -> StoreError {
         let error = match error {
             StoreError::Full(what) => match self.shared.store.reopen() {
                 // Whoever hears "full" will try again: it must be certain that nothing of it is there.
@@ -146,7 +155,10 @@ impl Writer {
             broken => broken,
         };
         match &error {
-            StoreError::Full(what) => tracing::warn!(%what, "the log refused commits: the disk is full"),
+            StoreError::Full(what) => {
+                self.full = true;
+                tracing::warn!(%what, "the log refused commits: the disk is full");
+            }
             StoreError::Broken(what) => drop(self.shared.broken.set(what.clone())),
         }
         error
@@ -170,8 +182,20 @@ impl Writer {
                 Ok(blocks.retain_in((stream.0, 0)..(stream.0, first), |_, _| false)?)
             })?;
             if !more {
+                self.give_back_space();
                 return Ok(first);
             }
+        }
+    }
+
+    /// After a trim on a full disk: redb would go on to choose pages of its file that the disk never had to back,
+    /// and fail on them although the trim made room. Compacted, the file is no longer than what is in it.
+    fn give_back_space(&mut self) {
+        if std::mem::take(&mut self.full)
+            && let Err(error) = self.shared.store.compact()
+        {
+            tracing::warn!(?error, "the disk is full, and a trim could not give space back");
+            let _ = self.after_failure(error, self.transactions + 1);
         }
     }
 
