@@ -54,6 +54,7 @@ pub fn run<S: Subject>(subject: &S) {
         ("a subscriber hears of what is durable", a_subscriber_hears),
         ("commits take effect in order", commits_take_effect_in_order),
         ("many threads may commit", many_threads_may_commit),
+        ("reads go on beside commits and trims", reads_go_on_beside_commits_and_trims),
         ("tickets may be dropped", tickets_may_be_dropped),
         ("everything is there after reopening", everything_is_there_after_reopening),
     ];
@@ -386,6 +387,39 @@ fn many_threads_may_commit<S: Subject>(opened: &Opened<'_, S>) {
         }
     });
     assert_eq!(log.bounds(Stream::TELEMETRY).next, 8 * 25 * 2);
+}
+
+fn reads_go_on_beside_commits_and_trims<S: Subject>(opened: &Opened<'_, S>) {
+    const COMMITS: u64 = 60;
+    let log = opened.log();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut next = 0;
+                while next < COMMITS * 3 {
+                    match log.read(Stream::TELEMETRY, next, 40) {
+                        Ok(read) => {
+                            for block in read {
+                                assert_eq!((block.first, &block.bytes[..]), (next, next.to_string().as_bytes()));
+                                next += u64::from(block.count);
+                            }
+                        }
+                        Err(ReadError::Trimmed { wanted, first }) => {
+                            assert!(wanted == next && first > next);
+                            next = first;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+        for n in 0..COMMITS {
+            commit(&*log, &[block(Stream::TELEMETRY, 3, &(n * 3).to_string())]).unwrap();
+            if n % 10 == 9 {
+                log.trim(Stream::TELEMETRY, n * 3 - 6).unwrap();
+            }
+        }
+    });
 }
 
 fn tickets_may_be_dropped<S: Subject>(opened: &Opened<'_, S>) {

@@ -31,7 +31,7 @@ use bytes::Bytes;
 /// Position of a record in a stream, from 0.
 pub type Offset = u64;
 
-/// Largest block.
+/// Largest block. Fill them to 1 KiB less: the redb log rounds up to a power of two, its own header included.
 pub const BLOCK_LEN_MAX: usize = 256 * 1_024;
 
 /// Largest value of a snapshot.
