@@ -28,7 +28,7 @@ use bytes::Bytes;
 use redb::ReadTransaction;
 use tokio::sync::{oneshot, watch};
 
-use self::keys::{BLOCKS, BOUNDS, META, SNAPSHOTS, block_key};
+use self::keys::{BLOCKS, BOUNDS, META, META_TRANSACTIONS, SNAPSHOTS, block_key};
 use self::queue::{Job, Queue, QueueLimits, Trim, Waiting};
 use self::store::{Fault, Store};
 use crate::contract::{Block, Bounds, Commit, CommitError, EventLog, Offset, ReadError, Source, Stream, Ticket};
@@ -238,7 +238,11 @@ fn open_snapshot(key: &[u8], record: &[u8]) -> Result<Bytes, Fault> {
 }
 
 fn read_transactions(transaction: &ReadTransaction) -> Result<u64, Fault> {
-    writer::transactions_in(&transaction.open_table(META)?)
+    match transaction.open_table(META)?.get(META_TRANSACTIONS)? {
+        Some(record) => record_format::open_number(META_TRANSACTIONS.as_bytes(), record.value())
+            .map_err(|what| damaged(0, format!("the number of transactions: {what}"))),
+        None => Ok(0),
+    }
 }
 
 fn read_blocks(

@@ -54,6 +54,7 @@ struct State {
     allocated: HashSet<u64>,
     pages_max: usize,
     changes_until_cut: Option<u64>,
+    syncs_until_cut: Option<u64>,
     syncs_until_failure: Option<u64>,
     random: Random,
     off: bool,
@@ -95,6 +96,7 @@ impl Disk {
             allocated,
             pages_max: usize::MAX,
             changes_until_cut: None,
+            syncs_until_cut: None,
             syncs_until_failure: None,
             random: Random::new(seed),
             off: false,
@@ -129,6 +131,11 @@ impl Disk {
     /// Cuts the power at the `n`th change from here.
     pub(crate) fn cut_after(&self, n: u64) {
         self.0.lock().changes_until_cut = Some(n);
+    }
+
+    /// Cuts the power during the `n`th sync from here: the moment at which most is at stake.
+    pub(crate) fn cut_at_sync(&self, n: u64) {
+        self.0.lock().syncs_until_cut = Some(n);
     }
 
     /// Cuts the power now, if it is not.
@@ -225,6 +232,12 @@ impl StorageBackend for Disk {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.0.lock();
         state.step()?;
+        match &mut state.syncs_until_cut {
+            Some(0) => state.cut(),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        state.alive()?;
         match &mut state.syncs_until_failure {
             Some(0) => return Err(io::Error::other("the sync failed")),
             Some(left) => *left -= 1,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::WriteTransaction;
 
 use super::keys::{BLOCKS, BOUNDS, META, META_TRANSACTIONS, SNAPSHOTS, WATERMARKS, block_key};
 use super::queue::{Job, Trim, Waiting, Work};
-use super::record_format::{HEADER_LEN, open_number, seal, seal_into, seal_number, seal_pair};
+use super::record_format::{HEADER_LEN, seal, seal_into, seal_number, seal_pair};
 use super::store::{StoreError, survive};
 use super::{Shared, read_transactions};
 use crate::contract::{Appended, Bounds, Commit, CommitError, Committed, Offset};
@@ -80,7 +80,7 @@ impl Writer {
             Err(_) => false,
         });
         let stored =
-            if changes_something { self.store(|t, touched| write_group(t, &decided, touched)) } else { Ok(()) };
+            if changes_something { self.store(|transaction| write_group(transaction, &decided)) } else { Ok(()) };
         let counters = &self.shared.counters;
         for Decided { waiting, outcome } in decided {
             let outcome = match (&stored, outcome) {
@@ -101,15 +101,12 @@ impl Writer {
     }
 
     /// One durable transaction: the ledger and what is published move with it or not at all.
-    fn store(
-        &mut self,
-        write: impl FnOnce(&WriteTransaction, &Touched) -> Result<(), redb::Error>,
-    ) -> Result<(), StoreError> {
+    fn store(&mut self, write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
         let touched = self.ledger.touched();
         let number = self.transactions + 1;
         let stored = self.ready().and_then(|()| {
             self.shared.store.write(|transaction| {
-                write(transaction, &touched)?;
+                write(transaction)?;
                 write_standing(transaction, &touched, number)
             })
         });
@@ -177,7 +174,7 @@ impl Writer {
             }
             let stream = trim.stream;
             self.ledger.set_bounds(stream, Bounds { first, next: bounds.next });
-            self.store(|transaction, _| {
+            self.store(|transaction| {
                 let mut blocks = transaction.open_table(BLOCKS)?;
                 Ok(blocks.retain_in((stream.0, 0)..(stream.0, first), |_, _| false)?)
             })?;
@@ -220,7 +217,7 @@ impl Writer {
     }
 }
 
-fn write_group(transaction: &WriteTransaction, decided: &[Decided], _: &Touched) -> Result<(), redb::Error> {
+fn write_group(transaction: &WriteTransaction, decided: &[Decided]) -> Result<(), redb::Error> {
     let mut blocks = transaction.open_table(BLOCKS)?;
     let mut snapshots = transaction.open_table(SNAPSHOTS)?;
     for Decided { waiting: Waiting { commit, .. }, outcome } in decided {
@@ -256,14 +253,4 @@ fn write_standing(transaction: &WriteTransaction, touched: &Touched, number: u64
     let mut meta = transaction.open_table(META)?;
     meta.insert(META_TRANSACTIONS, seal_number(META_TRANSACTIONS.as_bytes(), number).as_slice())?;
     Ok(())
-}
-
-/// How many transactions the file holds, from a table of either kind of transaction.
-pub(super) fn transactions_in(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, super::Fault> {
-    let record = meta.get(META_TRANSACTIONS)?;
-    let damaged = |what| super::damaged(0, what);
-    match record {
-        Some(record) => Ok(open_number(META_TRANSACTIONS.as_bytes(), record.value()).map_err(damaged)?),
-        None => Ok(0),
-    }
 }
