@@ -1,24 +1,33 @@
-//! The geofence rule of Drover (taking shape).
-use plugin_sdk::{Description, GeofenceRule, Position, Proposals, Rows, kind};
+//! The geofence rule: tells when vehicles enter and leave zones.
+//!
+//! ```text
+//! config ─▶ feature_collection ─▶ zones (R-tree over their parts, rings cut into bands of latitude)
+//!                                   │ which zones hold this position?
+//! positions, rows ─▶ rule ─────────▶ transition (row, covering zones) ─▶ row, changes ─▶ proposals
+//! ```
+//!
+//! Everything is plain Rust that runs natively too; only the last line, the export, is for WebAssembly.
+//!
+//! **Inside** is planar on longitude and latitude as written: the interior or the boundary of an area, its holes
+//! excluded, a hole's edge inside. Even-odd decides for rings that cross themselves. A Point with `radius_m` is a circle
+//! on the sphere. Zones do not wrap at the 180th meridian: cut them there, as GeoJSON asks.
+//!
+//! **Time** is the event time of the readings. An enter or exit stands at a fix; nothing is interpolated, nothing
+//! happens without a fix. With `min_inside_s` an enter is proposed at the first fix that is still inside after that
+//! time, and its event time is that of the first fix inside; the same for `min_outside_s` and exits.
+//!
+//! **State** is a row of [`state::ROW_BYTES`] bytes per vehicle: see [`state`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
-struct Placeholder;
+pub mod config;
+pub mod feature_collection;
+pub mod ring;
+pub mod rule;
+pub mod shape;
+pub mod state;
+pub mod transition;
+pub mod zones;
 
-impl GeofenceRule for Placeholder {
-    fn describe() -> Description {
-        Description::new("geofence", match option_env!("DROVER_PLUGIN_VERSION") { Some(v) => v, None => "1.0.0" }).with_state(1, 200).with_config("{}")
-    }
-    fn configure(_config: &str) -> Result<Self, String> {
-        Ok(Placeholder)
-    }
-    fn evaluate(&mut self, positions: &[Position], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
-        for (index, position) in positions.iter().enumerate() {
-            let (was_inside, inside) = (rows.of(position)[0] == 1, position.latitude >= 66.5636);
-            if inside != was_inside {
-                proposals.propose(index, position, if inside { kind::ENTERED } else { kind::EXITED }, "arctic");
-                rows.of(position)[0] = u8::from(inside);
-            }
-        }
-        Ok(())
-    }
-}
-plugin_sdk::export_geofence!(Placeholder);
+pub use rule::Geofence;
+
+plugin_sdk::export_geofence!(Geofence);

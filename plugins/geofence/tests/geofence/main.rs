@@ -1,0 +1,85 @@
+//! The rule from the outside, natively: the same code that runs in the component.
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod properties;
+mod reference;
+mod transitions;
+
+use geofence::Geofence;
+use plugin_sdk::{GeofenceRule, Position, Proposals, Rows, kind};
+
+/// A position of the vehicle in row `slot`.
+fn position(slot: u32, event_time_ms: i64, longitude: f64, latitude: f64) -> Position {
+    Position {
+        vehicle: u64::from(slot),
+        sequence: 0,
+        event_time_ms,
+        latitude,
+        longitude,
+        odometer: f64::NAN,
+        altitude: f32::NAN,
+        heading: f32::NAN,
+        speed: f32::NAN,
+        horizontal_accuracy: f32::NAN,
+        engine_hours: f32::NAN,
+        engine_speed: f32::NAN,
+        slot,
+        status: 0,
+        reserved0: 0,
+        reserved1: 0,
+    }
+}
+
+fn rule(config: &str) -> Geofence {
+    Geofence::configure(config).unwrap()
+}
+
+/// One enter or exit.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    /// Index of the position over all batches.
+    position: usize,
+    slot: u32,
+    entered: bool,
+    time_ms: i64,
+    zone: String,
+}
+
+/// Runs positions in batches of a size; rows are carried along.
+fn run(rule: &mut Geofence, rows: &mut Rows, positions: &[Position], batch: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (number, chunk) in positions.chunks(batch).enumerate() {
+        let mut proposals = Proposals::new();
+        rule.evaluate(chunk, rows, &mut proposals).unwrap();
+        events.extend(proposals.into_vec().into_iter().map(|it| Event {
+            position: number * batch + it.position as usize,
+            slot: chunk[it.position as usize].slot,
+            entered: match it.kind {
+                kind::ENTERED => true,
+                kind::EXITED => false,
+                other => panic!("kind {other}"),
+            },
+            time_ms: it.event_time_ms,
+            zone: it.subject,
+        }));
+    }
+    events
+}
+
+fn new_rows(vehicles: usize) -> Rows {
+    Rows::zeroed(vehicles, Geofence::describe().row_bytes)
+}
+
+/// A square zone as a GeoJSON feature.
+fn square(id: &str, west: f64, south: f64, side: f64) -> String {
+    let (east, north) = (west + side, south + side);
+    format!(
+        r#"{{"type":"Feature","id":"{id}","geometry":{{"type":"Polygon","coordinates":[[[{west},{south}],[{east},{south}],[{east},{north}],[{west},{north}],[{west},{south}]]]}}}}"#
+    )
+}
+
+/// A config of these features; `rest` is more fields, each with a comma before it.
+fn config_of(features: &[String], rest: &str) -> String {
+    format!(r#"{{"zones":{{"type":"FeatureCollection","features":[{}]}}{rest}}}"#, features.join(","))
+}
