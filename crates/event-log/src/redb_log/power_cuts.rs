@@ -90,6 +90,10 @@ impl Life {
         } else {
             self.disk.cut_at_sync(self.random.below(SYNCS_MAX));
         }
+        if self.random.chance(20) {
+            // Full before long: the file is opened again, and compacted after a trim, under the same cuts.
+            self.disk.set_free_pages(self.random.below(60) as usize);
+        }
         let mut submitted = self.certain;
         for _ in 0..self.random.below(6) {
             let end = submitted + self.random.below(COMMITS_MAX / 4);
@@ -103,7 +107,8 @@ impl Life {
             }
             if self.random.chance(30) {
                 let before = self.random.below(submitted * 10 + 1);
-                let target = before / 10 * 10;
+                // A full disk refuses commits: nothing can be trimmed that is not there.
+                let target = (before / 10 * 10).min(self.certain * 10);
                 let known = *self.firsts.last().unwrap();
                 if target > known {
                     match log.trim(Stream::TELEMETRY, before) {
