@@ -198,6 +198,12 @@ pub enum ReadError {
 pub struct Ticket(pub(crate) tokio::sync::oneshot::Receiver<Result<Committed, CommitError>>);
 
 impl Ticket {
+    /// The ticket of a log that is written outside of this crate: resolves with what `outcome` is sent.
+    #[must_use]
+    pub fn new(outcome: tokio::sync::oneshot::Receiver<Result<Committed, CommitError>>) -> Self {
+        Self(outcome)
+    }
+
     /// Waits without blocking the thread.
     ///
     /// # Errors

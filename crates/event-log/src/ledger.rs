@@ -23,7 +23,8 @@ pub(crate) struct Touched {
 #[derive(Debug)]
 enum Undo {
     Bounds(Stream, Option<Bounds>),
-    Watermark(Source, Option<Watermark>),
+    /// With what was there before, and where the append began.
+    Watermark(Source, Option<Watermark>, Watermark),
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +76,8 @@ impl Ledger {
                 return Ok(Appended::Repeat);
             }
             let before = self.watermarks.insert(position.source.clone(), (position.epoch, end));
-            self.journal.push(Undo::Watermark(position.source.clone(), before));
+            let began = (position.epoch, position.first);
+            self.journal.push(Undo::Watermark(position.source.clone(), before, began));
         }
         self.set_bounds(append.stream, Bounds { first: bounds.first, next });
         Ok(Appended::At(bounds.next))
@@ -112,7 +114,7 @@ impl Ledger {
                 Undo::Bounds(stream, _) => {
                     touched.bounds.insert(*stream, self.bounds(*stream));
                 }
-                Undo::Watermark(source, _) => {
+                Undo::Watermark(source, ..) => {
                     if let Some(watermark) = self.watermarks.get(source) {
                         touched.watermarks.insert(source.clone(), *watermark);
                     }
@@ -128,8 +130,21 @@ impl Ledger {
     }
 
     /// It failed: as if nothing had been admitted since the last settlement.
+    ///
+    /// Except that a new source, or a new life of one, is held to the offset it began with: what it sent right behind
+    /// would otherwise be taken for its beginning, and what failed would be missing for ever.
     pub(crate) fn take_back(&mut self) {
+        let mut begun = Vec::new();
+        for undo in self.journal.iter().rev() {
+            if let Undo::Watermark(source, before, (epoch, first)) = undo
+                && before.is_none_or(|(epoch_before, _)| epoch_before != *epoch)
+            {
+                begun.push((source.clone(), (*epoch, *first)));
+            }
+        }
         self.undo_to(0);
+        // In reverse: the earliest beginning stays.
+        self.watermarks.extend(begun);
     }
 
     fn undo_to(&mut self, mark: usize) {
@@ -137,9 +152,41 @@ impl Ledger {
             match undo {
                 Undo::Bounds(stream, Some(bounds)) => drop(self.bounds.insert(stream, bounds)),
                 Undo::Bounds(stream, None) => drop(self.bounds.remove(&stream)),
-                Undo::Watermark(source, Some(watermark)) => drop(self.watermarks.insert(source, watermark)),
-                Undo::Watermark(source, None) => drop(self.watermarks.remove(&source)),
+                Undo::Watermark(source, Some(watermark), _) => drop(self.watermarks.insert(source, watermark)),
+                Undo::Watermark(source, None, _) => drop(self.watermarks.remove(&source)),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(epoch: u64, first: Offset) -> Commit {
+        let source = Some(SourcePosition { source: Source("d".into()), epoch, first });
+        let append = Append { stream: Stream::TELEMETRY, count: 10, bytes: bytes::Bytes::from_static(b"x"), source };
+        Commit { appends: vec![append], ..Commit::default() }
+    }
+
+    // The first commit of a source met a full disk, the second did not: the records of the first were lost, since
+    // sending them again was taken for a repeat.
+    #[test]
+    fn a_source_that_failed_to_begin_is_held_to_its_beginning() {
+        for epoch in [1, 2] {
+            let mut ledger = Ledger::default();
+            ledger.admit(&sent(1, 500)).unwrap();
+            if epoch == 1 {
+                ledger = Ledger::default();
+            }
+            ledger.settle();
+            ledger.admit(&sent(epoch, 0)).unwrap();
+            ledger.admit(&sent(epoch, 10)).unwrap();
+            ledger.take_back();
+            let behind = ledger.admit(&sent(epoch, 20));
+            assert!(matches!(behind, Err(CommitError::Hole { expected: 0, found: 20, .. })), "{behind:?}");
+            ledger.admit(&sent(epoch, 0)).unwrap();
+            assert_eq!(ledger.touched().watermarks[&Source("d".into())], (epoch, 10));
         }
     }
 }
