@@ -1,1 +1,46 @@
-//! Placeholder while the workspace is laid out.
+//! The ractor shell around the vehicle model: admission, vehicle actors, the plugin stage, the event writer.
+//!
+//! ```text
+//!                          worker thread (one of a few)
+//!  apply(block) --credit-> [ supervisor -> vehicle actors -> plugin stage ] --events--> event writer -> events log
+//!                                                                                              |
+//!                                                    applied() <---------- durable ------------+
+//! ```
+//!
+//! Readings come from the telemetry log, in its order. What is derived from them is durable in the events log before
+//! [`Runtime::applied`] passes them. A crash loses nothing: readings after the last checkpoint are applied again, and
+//! events that were written already are recognised by their id (`docs/adr/0002-checkpoints-and-replay.md`).
+//!
+//! What no part of this crate does: read a clock other than the [`Clock`] it was given for anything that is stored,
+//! cut a block, or show an event that is not durable.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod admission;
+mod breaker;
+mod checkpoint;
+mod config;
+pub mod dead_letter;
+mod deployment;
+mod error;
+mod event_writer;
+mod keeper;
+mod keys;
+pub mod metrics;
+mod plugin;
+mod progress;
+mod record_format;
+mod recovery;
+mod runtime;
+mod swap;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod work_block;
+mod worker;
+
+pub use config::{Clock, Logs, RuntimeConfig, system_clock};
+pub use deployment::{Deployment, DeploymentState, SwapReport};
+pub use error::{DeployError, RuntimeError, StartError};
+pub use plugin::{NoPlugins, PluginSource};
+pub use record_format::RecordError;
+pub use runtime::{NoSink, Runtime, StateSink};

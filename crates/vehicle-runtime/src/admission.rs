@@ -1,0 +1,158 @@
+//! Admission of a node: decides about each reading at the door and gives it its sequence.
+//!
+//! Owned by the one task that builds blocks; no locks. What was admitted is remembered at once, so a commit that is
+//! refused leaves it ahead of the log: throw it away then and [`Admission::recover`] it.
+
+use crate::config::Logs;
+use crate::keys;
+use crate::record_format::{self, AdmissionOffsetRecord, AdmissionRecord, RecordError};
+use event_log::{Offset, ReadError, Snapshot, Stream};
+use fleet_model::{AdmissionPolicy, AdmissionState, Reading, Refusal, VehicleKey, VehicleName, Verdict};
+use fleet_wire::Frame;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Bytes asked of the log at once while it is read again.
+const READ_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// What a node admits.
+#[derive(Debug)]
+pub struct Admission {
+    policy: AdmissionPolicy,
+    vehicles: HashMap<VehicleKey, Entry>,
+    dirty: Vec<VehicleKey>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Arc<VehicleName>,
+    state: AdmissionState,
+    dirty: bool,
+}
+
+/// Why admission cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The telemetry log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// A stored state cannot be read.
+    #[error("stored state of admission: {0}")]
+    Record(#[from] RecordError),
+    /// A block of the telemetry log cannot be read.
+    #[error("the telemetry log's block at offset {at} cannot be read: {reason}")]
+    Frame {
+        /// Where.
+        at: Offset,
+        /// How it shows.
+        reason: String,
+    },
+}
+
+impl Admission {
+    /// Rebuilds what was known, from the snapshots in the telemetry log and the readings logged after them.
+    ///
+    /// # Errors
+    /// See [`RecoverError`].
+    pub fn recover(policy: AdmissionPolicy, logs: &Logs) -> Result<Self, RecoverError> {
+        let mut admission = Self { policy, vehicles: HashMap::new(), dirty: Vec::new() };
+        for (_, value) in logs.telemetry.snapshots(keys::ADMISSION_VEHICLES)? {
+            let record: AdmissionRecord = record_format::decode(&value)?;
+            let name = Arc::new(VehicleName::new(record.tenant, record.vehicle));
+            admission.vehicles.insert(name.key, Entry { name, state: record.state, dirty: false });
+        }
+        let bounds = logs.telemetry.bounds(Stream::TELEMETRY);
+        let stored = logs.telemetry.snapshot(keys::ADMISSION_OFFSET)?;
+        let next = match stored {
+            Some(value) => record_format::decode::<AdmissionOffsetRecord>(&value)?.next,
+            None => 0,
+        };
+        let mut at = next.max(bounds.first);
+        while at < bounds.next {
+            let blocks = logs.telemetry.read(Stream::TELEMETRY, at, READ_BYTES_MAX)?;
+            let Some(last) = blocks.last() else { break };
+            at = last.first + u64::from(last.count);
+            for block in blocks {
+                let first = block.first;
+                admission.recall(block.bytes).map_err(|reason| RecoverError::Frame { at: first, reason })?;
+            }
+        }
+        Ok(admission)
+    }
+
+    /// Decides about one reading. Only [`Verdict::Admitted`] goes into the log.
+    ///
+    /// # Errors
+    /// The reason why it is impossible.
+    pub fn admit(&mut self, name: &Arc<VehicleName>, reading: &Reading) -> Result<Verdict, Refusal> {
+        self.policy.check(reading)?;
+        let entry = self.vehicles.entry(name.key).or_insert_with(|| Entry {
+            name: name.clone(),
+            state: AdmissionState::default(),
+            dirty: false,
+        });
+        if !Arc::ptr_eq(&entry.name, name) && entry.name != *name {
+            return Err(Refusal::KeyCollision);
+        }
+        let verdict = entry.state.admit(reading);
+        if matches!(verdict, Verdict::Admitted { .. }) && !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(name.key);
+        }
+        Ok(verdict)
+    }
+
+    /// What changed since the last call, to be committed to the telemetry log together with the readings below `next`
+    /// or after them: every reading admitted so far must stand below `next`.
+    #[must_use]
+    pub fn checkpoint(&mut self, next: Offset) -> Vec<Snapshot> {
+        let mut snapshots = Vec::with_capacity(self.dirty.len() + 1);
+        for key in self.dirty.drain(..) {
+            let Some(entry) = self.vehicles.get_mut(&key) else { continue };
+            entry.dirty = false;
+            let record = AdmissionRecord {
+                tenant: entry.name.tenant.clone(),
+                vehicle: entry.name.vehicle.clone(),
+                state: entry.state.clone(),
+            };
+            let value = Some(record_format::encode(&record));
+            snapshots.push(Snapshot { key: keys::admission_vehicle(key), value });
+        }
+        let value = Some(record_format::encode(&AdmissionOffsetRecord { next }));
+        snapshots.push(Snapshot { key: keys::ADMISSION_OFFSET.to_vec(), value });
+        snapshots
+    }
+
+    /// Vehicles known.
+    #[must_use]
+    pub fn vehicles(&self) -> usize {
+        self.vehicles.len()
+    }
+
+    fn recall(&mut self, bytes: bytes::Bytes) -> Result<(), String> {
+        let frame = Frame::parse(bytes).map_err(|e| e.to_string())?;
+        let frame = frame.into_readings().map_err(|_| "it holds events".to_owned())?;
+        let block = frame.block();
+        let mut keys = Vec::with_capacity(block.vehicles.len());
+        for vehicle in block.vehicles.iter() {
+            let name = vehicle.to_name().map_err(|e| e.to_string())?;
+            keys.push(name.key);
+            self.vehicles.entry(name.key).or_insert_with(|| Entry {
+                name: Arc::new(name),
+                state: AdmissionState::default(),
+                dirty: false,
+            });
+        }
+        for record in block.readings.iter() {
+            let key = keys[record.vehicle_index()];
+            if let Some(entry) = self.vehicles.get_mut(&key) {
+                entry.state.recall(record.sequence(), &record.reading());
+                if !entry.dirty {
+                    entry.dirty = true;
+                    self.dirty.push(key);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Checkpoints: what a restart begins with, so that it need not read the whole log again.
+//!
+//! A checkpoint stands at one offset C for all workers: an in-band barrier, at which each of them gives what changed
+//! since the last one. It is committed after everything below C is applied and its events are durable, so a replay
+//! from C misses nothing.
+
+use crate::error::RuntimeError;
+use crate::keys;
+use crate::record_format::{CheckpointRecord, encode};
+use crate::runtime::Core;
+use crate::worker::{Collected, Job};
+use bytes::Bytes;
+use event_log::{Commit, Offset, ReadError, Snapshot, Stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// What was checkpointed, and what waits because a commit was refused.
+pub(crate) struct Checkpoints {
+    last: Offset,
+    pending: BTreeMap<Vec<u8>, Option<Bytes>>,
+}
+
+impl Checkpoints {
+    /// The last checkpoint stands at `last`.
+    pub(crate) fn after(last: Offset) -> Self {
+        Self { last, pending: BTreeMap::new() }
+    }
+}
+
+impl Core {
+    /// Writes a checkpoint, unless nothing was applied since the last one.
+    pub(crate) async fn checkpoint(&self) -> Result<(), RuntimeError> {
+        let mut checkpoints = self.checkpoints.lock().await;
+        let begun = Instant::now();
+        let mut replies = Vec::with_capacity(self.workers.len());
+        let record = {
+            let front = self.front.lock().await;
+            if front.next == checkpoints.last && checkpoints.pending.is_empty() {
+                return Ok(());
+            }
+            // Later readings are not handed out while the front is held: what they cause stands after these offsets.
+            let record = CheckpointRecord {
+                telemetry_epoch: self.logs.telemetry.epoch(),
+                telemetry_next: front.next,
+                alerts_next: self.logs.events.bounds(Stream::ALERTS).next,
+                dead_letters_next: self.logs.events.bounds(Stream::DEAD_LETTERS).next,
+                generation: front.generation,
+            };
+            self.cast_all(|| {
+                let (reply, answer) = oneshot::channel::<Collected>();
+                replies.push(answer);
+                Job::Collect(reply)
+            });
+            record
+        };
+        for reply in replies {
+            let collected = reply.await.map_err(|_| self.gone())?;
+            checkpoints.pending.extend(collected.snapshots().map(|snapshot| (snapshot.key, snapshot.value)));
+        }
+        self.progress.settled(record.telemetry_next).await.map_err(RuntimeError::Broken)?;
+        checkpoints.pending.insert(keys::CHECKPOINT.to_vec(), Some(encode(&record)));
+        let outdated = self.outdated(record.generation);
+        checkpoints.pending.extend(outdated.map_err(|error| RuntimeError::Broken(error.to_string()))?);
+
+        let pending = checkpoints.pending.iter();
+        let snapshots: Vec<_> =
+            pending.map(|(key, value)| Snapshot { key: key.clone(), value: value.clone() }).collect();
+        let count = snapshots.len();
+        let ticket = self.logs.events.submit(Commit { snapshots, ..Default::default() });
+        // When it is refused, what was collected waits for the next attempt.
+        ticket.durable().await.map_err(|error| RuntimeError::Broken(format!("a checkpoint: {error}")))?;
+        checkpoints.pending.clear();
+        checkpoints.last = record.telemetry_next;
+        let ms = begun.elapsed().as_secs_f64() * 1_000.0;
+        self.metrics.checkpoint_ms.record(ms, &[]);
+        self.metrics.applied_offset.record(record.telemetry_next, &[]);
+        tracing::debug!(offset = record.telemetry_next, snapshots = count, ms, "checkpoint");
+        Ok(())
+    }
+
+    /// Names of deployment records and rows that nothing needs from this checkpoint on.
+    fn outdated(&self, generation: u64) -> Result<BTreeMap<Vec<u8>, Option<Bytes>>, ReadError> {
+        let (outdated, kept) = {
+            let mut deployments = self.deployments.lock();
+            let outdated = deployments.take_outdated(generation);
+            let kept: BTreeSet<_> =
+                deployments.stored.iter().map(|stored| keys::rows_since(&stored.key, stored.rows_since)).collect();
+            (outdated, kept)
+        };
+        let mut removed = BTreeMap::new();
+        for stored in outdated {
+            removed.insert(keys::deployment(&stored.key, stored.generation), None);
+            let prefix = keys::rows_since(&stored.key, stored.rows_since);
+            if !kept.contains(&prefix) {
+                let rows = self.logs.events.snapshots(&prefix)?;
+                removed.extend(rows.into_iter().map(|(key, _)| (key, None)));
+            }
+        }
+        Ok(removed)
+    }
+}

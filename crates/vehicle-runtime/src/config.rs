@@ -1,0 +1,84 @@
+//! What an operator may choose, and what a node hands in.
+
+use event_log::EventLog;
+use fleet_model::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Most worker threads when the number is chosen for you.
+const WORKERS_AUTO_MAX: usize = 4;
+/// Most worker threads that may be configured: each vehicle belongs to one of 256 shards.
+pub(crate) const SHARDS: usize = 256;
+
+/// The `[actors]` section of both programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// Worker threads. 0 (default): one per core, at most 4.
+    pub workers: usize,
+    /// Readings between two checkpoints, which is what a restart applies again at most. Default 50,000.
+    pub checkpoint_readings: u64,
+    /// Seconds between two checkpoints when fewer readings came. Default 5.
+    pub checkpoint_interval_s: u64,
+    /// Seconds without a reading after which a vehicle's actor is stopped; its state stays. Default 600.
+    pub passivate_after_s: u64,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { workers: 0, checkpoint_readings: 50_000, checkpoint_interval_s: 5, passivate_after_s: 600 }
+    }
+}
+
+impl RuntimeConfig {
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_AUTO_MAX),
+            workers => workers.min(SHARDS),
+        }
+    }
+}
+
+/// The two logs of a node.
+#[derive(Clone)]
+pub struct Logs {
+    /// Readings, and the snapshots of admission.
+    pub telemetry: Arc<dyn EventLog>,
+    /// Events, dead letters, deployments, and the snapshots of actors and plugins.
+    pub events: Arc<dyn EventLog>,
+}
+
+impl std::fmt::Debug for Logs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logs")
+            .field("telemetry_epoch", &self.telemetry.epoch())
+            .field("events_epoch", &self.events.epoch())
+            .finish()
+    }
+}
+
+/// Says what time it is. Tests bring their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The clock of the machine.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(since_epoch.as_millis() as i64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_keys_have_defaults_and_unknown_ones_are_refused() {
+        let config: RuntimeConfig = serde_json::from_str(r#"{"workers": 2}"#).unwrap();
+        assert_eq!(config, RuntimeConfig { workers: 2, ..Default::default() });
+        let refused = serde_json::from_str::<RuntimeConfig>(r#"{"worker": 2}"#).unwrap_err().to_string();
+        assert!(refused.contains("checkpoint_readings"), "names what is allowed: {refused}");
+    }
+}

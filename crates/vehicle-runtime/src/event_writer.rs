@@ -1,0 +1,176 @@
+//! The one place where events are written: group commit of everything that waits, on a thread of its own.
+
+use crate::config::{Clock, Logs};
+use crate::dead_letter::{self, DeadLetter};
+use crate::metrics::Metrics;
+use crate::progress::{OpenPart, Progress};
+use event_log::{Append, Appended, Commit, CommitError, Stream};
+use fleet_model::{Event, EventClass, EventId};
+use fleet_wire::block::EventBlockV1;
+use fleet_wire::frame::Placement;
+use fleet_wire::{BuildError, EventFrame};
+use hashbrown::HashSet;
+use opentelemetry::KeyValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Most events in one block. A block that would be too long nevertheless is halved.
+const EVENTS_PER_BLOCK_MAX: usize = 1_024;
+/// Most events that are waited for before a commit is handed in.
+const EVENTS_PER_COMMIT_MAX: usize = 16_384;
+/// How long a full disk is left alone before the next attempt.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// What the writer is asked to do.
+pub(crate) enum ToWriter {
+    /// Make these durable, then say that the part is done.
+    Write { events: Vec<Event>, letters: Vec<DeadLetter>, part: OpenPart },
+    /// The replay is over: nothing that comes now was written before.
+    ForgetKnown,
+}
+
+/// What was found in the log after the checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub events: HashSet<EventId>,
+    pub letters: HashSet<String>,
+}
+
+/// The writer's thread, and the way to it.
+pub(crate) struct EventWriter {
+    pub(crate) sender: mpsc::UnboundedSender<ToWriter>,
+    pub(crate) thread: std::thread::JoinHandle<()>,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+struct Writer {
+    logs: Logs,
+    clock: Clock,
+    metrics: Metrics,
+    known: Known,
+    stop: Arc<AtomicBool>,
+}
+
+/// Starts the writer. It ends when all senders are gone, or soon after `stop` is set, without writing what waits.
+pub(crate) fn start(
+    logs: Logs,
+    clock: Clock,
+    metrics: Metrics,
+    known: Known,
+    progress: Arc<Progress>,
+) -> std::io::Result<EventWriter> {
+    // Bounded by the blocks that may be open: every message but one belongs to an open part.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writer = Writer { logs, clock, metrics, known, stop: stop.clone() };
+    let thread = std::thread::Builder::new().name("drover-event-writer".into()).spawn(move || {
+        if let Err(reason) = writer.run(receiver) {
+            tracing::error!(%reason, "events cannot be written any more: the node must be restarted");
+            progress.break_down(&reason);
+        }
+    })?;
+    Ok(EventWriter { sender, thread, stop })
+}
+
+impl Writer {
+    fn run(&mut self, mut receiver: mpsc::UnboundedReceiver<ToWriter>) -> Result<(), String> {
+        let mut parts = Vec::new();
+        let mut events = Vec::new();
+        let mut letters = Vec::new();
+        while let Some(first) = receiver.blocking_recv() {
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    ToWriter::Write { events: more, letters: more_letters, part } => {
+                        events.extend(more);
+                        letters.extend(more_letters);
+                        parts.push(part);
+                    }
+                    ToWriter::ForgetKnown => {
+                        // What came before it is still filtered: commit that first.
+                        self.write(&mut events, &mut letters)?;
+                        self.known = Known::default();
+                    }
+                }
+                next = if events.len() < EVENTS_PER_COMMIT_MAX { receiver.try_recv().ok() } else { None };
+            }
+            self.write(&mut events, &mut letters)?;
+            if self.stop.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            parts.drain(..).for_each(OpenPart::done);
+        }
+        Ok(())
+    }
+
+    /// Makes events and letters durable, except those that are there already.
+    fn write(&mut self, events: &mut Vec<Event>, letters: &mut Vec<DeadLetter>) -> Result<(), String> {
+        events.retain(|event| !self.known.events.contains(&event.id));
+        if !self.known.letters.is_empty() {
+            letters.retain(|letter| !self.known.letters.contains(&letter.identity()));
+        }
+        if events.is_empty() && letters.is_empty() {
+            return Ok(());
+        }
+        let first = self.logs.events.bounds(Stream::ALERTS).next;
+        let mut appends = Vec::new();
+        let mut next = first;
+        for chunk in events.chunks(EVENTS_PER_BLOCK_MAX) {
+            self.lay_out(chunk, &mut next, &mut appends).map_err(|error| format!("an event block: {error}"))?;
+        }
+        let blocks = appends.len();
+        appends.extend(dead_letter::append_of(letters));
+        let Some(committed) = self.commit(Commit { appends, ..Default::default() })? else { return Ok(()) };
+        // The offsets in the frames were foretold: this thread is the only one that appends alerts here.
+        let foretold = blocks == 0 || committed.first() == Some(&Appended::At(first));
+        if !foretold {
+            return Err(format!("somebody else appended alerts: {:?} instead of {first}", committed.first()));
+        }
+        self.metrics.events.add(events.len() as u64, &[KeyValue::new("class", EventClass::Alerts.as_str())]);
+        events.clear();
+        letters.clear();
+        Ok(())
+    }
+
+    fn lay_out(&self, events: &[Event], next: &mut u64, appends: &mut Vec<Append>) -> Result<(), BuildError> {
+        let placement = Placement {
+            class: EventClass::Alerts,
+            first_offset: *next,
+            epoch: self.logs.events.epoch(),
+            created_ms: (self.clock)().0,
+        };
+        match EventFrame::build(&EventBlockV1::of(events), placement) {
+            Ok(frame) => {
+                *next += events.len() as u64;
+                let bytes = frame.bytes().clone();
+                appends.push(Append { stream: Stream::ALERTS, count: events.len() as u32, bytes, source: None });
+                Ok(())
+            }
+            Err(BuildError::TooLong(_)) if events.len() > 1 => {
+                let (left, right) = events.split_at(events.len() / 2);
+                self.lay_out(left, next, appends)?;
+                self.lay_out(right, next, appends)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits, and waits as long as the disk is full. `None` when the writer is told to stop meanwhile.
+    fn commit(&self, commit: Commit) -> Result<Option<Vec<Appended>>, String> {
+        loop {
+            match self.logs.events.submit(commit.clone()).wait() {
+                Ok(committed) => return Ok(Some(committed.appended)),
+                Err(CommitError::Full(reason)) => {
+                    tracing::error!(%reason, "no space for events; the node waits for some");
+                    std::thread::park_timeout(FULL_RETRY);
+                    if self.stop.load(Ordering::Acquire) {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What happens by time: checkpoints, idle vehicles, the breaker. A task of the node's runtime.
+
+use crate::breaker::Breaker;
+use crate::error::RuntimeError;
+use crate::keys::DeploymentKey;
+use crate::metrics::Metrics;
+use crate::runtime::{Core, Poisoned};
+use crate::worker::Job;
+use fleet_model::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Idle vehicles are looked for this many times in the time after which they are stopped.
+const PASSIVATIONS_PER_PERIOD: i64 = 10;
+
+pub(crate) async fn run(core: Arc<Core>, mut poisoned: Poisoned) {
+    let mut breaker = Breaker::default();
+    let mut timers = Timers::new(&core, (core.clock)());
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What the replay reported was dealt with in an earlier life.
+    while poisoned.try_recv().is_ok() {}
+    loop {
+        let checkpoint_due = tokio::select! {
+            () = core.checkpoint_due.notified() => true,
+            _ = tick.tick() => {
+                let due = timers.due((core.clock)());
+                if due.passivate {
+                    core.passivate((core.clock)());
+                }
+                due.checkpoint
+            }
+            Some(batch) = poisoned.recv() => {
+                if breaker.poison(&batch.key, batch.generation, batch.at) {
+                    core.roll_back(&batch.key, batch.generation).await;
+                }
+                false
+            }
+        };
+        core.metrics.applied_offset.record(core.progress.applied(), &[]);
+        if checkpoint_due && let Err(error) = core.checkpoint().await {
+            tracing::error!(%error, "no checkpoint could be written; a restart will take longer");
+        }
+    }
+}
+
+/// When something is due. Pure: time is an argument.
+struct Timers {
+    checkpoint_ms: i64,
+    passivate_ms: i64,
+    checkpointed: Timestamp,
+    passivated: Timestamp,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    checkpoint: bool,
+    passivate: bool,
+}
+
+impl Timers {
+    fn new(core: &Core, now: Timestamp) -> Self {
+        Self {
+            checkpoint_ms: core.config.checkpoint_interval_s as i64 * 1_000,
+            passivate_ms: core.config.passivate_after_s as i64 * 1_000 / PASSIVATIONS_PER_PERIOD,
+            checkpointed: now,
+            passivated: now,
+        }
+    }
+
+    fn due(&mut self, now: Timestamp) -> Due {
+        let checkpoint = now.since_ms(self.checkpointed) >= self.checkpoint_ms;
+        let passivate = now.since_ms(self.passivated) >= self.passivate_ms;
+        if checkpoint {
+            self.checkpointed = now;
+        }
+        if passivate {
+            self.passivated = now;
+        }
+        Due { checkpoint, passivate }
+    }
+}
+
+impl Core {
+    /// Stops the actors of vehicles that were idle for the configured time.
+    pub(crate) fn passivate(&self, now: Timestamp) {
+        self.cast_all(|| Job::Passivate { now });
+    }
+
+    /// The breaker of a deployment opened: back to what ran before it, if there is something.
+    pub(crate) async fn roll_back(&self, key: &DeploymentKey, generation: u64) {
+        let (tenant, deployment) = key;
+        self.metrics.breaker.add(1, &Metrics::deployment(key));
+        let previous = {
+            let deployments = self.deployments.lock();
+            let Some(running) = deployments.running.get(key) else { return };
+            if running.current.generation != generation {
+                return;
+            }
+            running.previous.clone()
+        };
+        let Some(previous) = previous else {
+            tracing::error!(%tenant, %deployment,
+                "a plugin keeps failing and there is no earlier version to go back to; \
+                 the readings it fails on are dead letters");
+            return;
+        };
+        let (name, version) = previous.title();
+        tracing::error!(%tenant, %deployment, plugin = name, version,
+            "a plugin keeps failing: going back to the version that ran before");
+        let gone_back = self.change(key.clone(), previous.revision, previous.config, previous.rule, true).await;
+        match gone_back {
+            Ok(_) => {}
+            Err(crate::DeployError::Runtime(RuntimeError::Closed)) => {}
+            Err(error) => tracing::error!(%tenant, %deployment, %error, "the earlier version could not be put back"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_are_due_by_the_clock_they_are_given() {
+        let start = Timestamp(1_000_000);
+        let mut timers = Timers { checkpoint_ms: 5_000, passivate_ms: 60_000, checkpointed: start, passivated: start };
+        let mut due = |s: i64| {
+            let due = timers.due(Timestamp(start.0 + s * 1_000));
+            (due.checkpoint, due.passivate)
+        };
+        assert_eq!(due(4), (false, false));
+        assert_eq!(due(5), (true, false));
+        assert_eq!(due(9), (false, false));
+        assert_eq!(due(61), (true, true));
+        assert_eq!(due(62), (false, false));
+    }
+}

@@ -1,0 +1,314 @@
+//! Values as they are stored in snapshots.
+//!
+//! `DRVS`, kind (u8), version (u8), the body as postcard writes it, crc32c (u32, little-endian) over all before it.
+//! A released body is never edited: a change is a new version and an arm in the reader.
+
+use bytes::Bytes;
+use fleet_model::vehicle::LatestReading;
+use fleet_model::{AdmissionState, Reading, Sequence, TenantId, Timestamp, VehicleId, VehicleName, VehicleState};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const MAGIC: [u8; 4] = *b"DRVS";
+const HEAD_LEN: usize = 6;
+const TAIL_LEN: usize = 4;
+
+/// Why a stored value cannot be read. Not worth a retry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Something else.
+    #[error("no record of ours starts here")]
+    Magic,
+    /// A record of another kind.
+    #[error("a record of kind {found} stands where one of kind {expected} should")]
+    Kind {
+        /// Wanted.
+        expected: u8,
+        /// Found.
+        found: u8,
+    },
+    /// Written by a newer build.
+    #[error("record version {found} is unknown: this build knows up to {known}; start the newer build that wrote it")]
+    Version {
+        /// The newest that this build knows.
+        known: u8,
+        /// Found.
+        found: u8,
+    },
+    /// The bytes changed since they were written.
+    #[error("the record is damaged: {0}")]
+    Damaged(String),
+}
+
+/// A value with a place in the format.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    const KIND: u8;
+    const VERSION: u8;
+}
+
+/// Lays out a record.
+pub(crate) fn encode<R: Record>(record: &R) -> Bytes {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&[R::KIND, R::VERSION]);
+    // Records hold numbers, texts and lists of known length: postcard has no way to fail on them.
+    let mut bytes = postcard::to_extend(record, bytes).unwrap_or_default();
+    let sum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes.into()
+}
+
+/// Reads a record back.
+pub(crate) fn decode<R: Record>(bytes: &[u8]) -> Result<R, RecordError> {
+    if bytes.len() < HEAD_LEN + TAIL_LEN || bytes[..4] != MAGIC {
+        return Err(RecordError::Magic);
+    }
+    let (whole, sum) = bytes.split_at(bytes.len() - TAIL_LEN);
+    if crc32c::crc32c(whole).to_le_bytes() != sum {
+        return Err(RecordError::Damaged("its checksum does not match".into()));
+    }
+    if whole[4] != R::KIND {
+        return Err(RecordError::Kind { expected: R::KIND, found: whole[4] });
+    }
+    if whole[5] != R::VERSION {
+        return Err(RecordError::Version { known: R::VERSION, found: whole[5] });
+    }
+    postcard::from_bytes(&whole[HEAD_LEN..]).map_err(|e| RecordError::Damaged(e.to_string()))
+}
+
+/// What a restart begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckpointRecord {
+    /// Which telemetry log.
+    pub telemetry_epoch: u64,
+    /// Readings below are in the snapshots.
+    pub telemetry_next: u64,
+    /// Events caused by later readings stand from here on.
+    pub alerts_next: u64,
+    /// Dead letters about later readings stand from here on.
+    pub dead_letters_next: u64,
+    /// The last change of a deployment that the snapshots know. One at the same offset may have come after them.
+    pub generation: u64,
+}
+
+impl Record for CheckpointRecord {
+    const KIND: u8 = 1;
+    const VERSION: u8 = 1;
+}
+
+/// A vehicle's actor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VehicleRecord {
+    tenant: TenantId,
+    vehicle: VehicleId,
+    applied: u64,
+    readings: u64,
+    late: u64,
+    latest: Option<(u64, ReadingRecord)>,
+}
+
+impl Record for VehicleRecord {
+    const KIND: u8 = 2;
+    const VERSION: u8 = 1;
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ReadingRecord {
+    event_time: i64,
+    received_time: i64,
+    doubles: [f64; 3],
+    signals: [f32; 10],
+    ignition: u8,
+}
+
+impl VehicleRecord {
+    pub(crate) fn of(name: &VehicleName, state: &VehicleState) -> Self {
+        Self {
+            tenant: name.tenant.clone(),
+            vehicle: name.vehicle.clone(),
+            applied: state.applied.0,
+            readings: state.readings,
+            late: state.late,
+            latest: state.latest.map(|latest| (latest.sequence.0, ReadingRecord::of(&latest.reading))),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (VehicleName, VehicleState) {
+        let latest = self
+            .latest
+            .map(|(sequence, reading)| LatestReading { sequence: Sequence(sequence), reading: reading.into_reading() });
+        let state = VehicleState { applied: Sequence(self.applied), latest, readings: self.readings, late: self.late };
+        (VehicleName::new(self.tenant, self.vehicle), state)
+    }
+}
+
+impl ReadingRecord {
+    fn of(reading: &Reading) -> Self {
+        Self {
+            event_time: reading.event_time.0,
+            received_time: reading.received_time.0,
+            doubles: [reading.latitude, reading.longitude, reading.odometer],
+            signals: [
+                reading.altitude,
+                reading.heading,
+                reading.speed,
+                reading.horizontal_accuracy,
+                reading.engine_hours,
+                reading.engine_speed,
+                reading.fuel_level,
+                reading.state_of_charge,
+                reading.engine_coolant_temperature,
+                reading.battery_voltage,
+            ],
+            ignition: reading.ignition,
+        }
+    }
+
+    fn into_reading(self) -> Reading {
+        let [latitude, longitude, odometer] = self.doubles;
+        let [
+            altitude,
+            heading,
+            speed,
+            horizontal_accuracy,
+            engine_hours,
+            engine_speed,
+            fuel_level,
+            state_of_charge,
+            engine_coolant_temperature,
+            battery_voltage,
+        ] = self.signals;
+        Reading {
+            event_time: Timestamp(self.event_time),
+            received_time: Timestamp(self.received_time),
+            latitude,
+            longitude,
+            odometer,
+            altitude,
+            heading,
+            speed,
+            horizontal_accuracy,
+            engine_hours,
+            engine_speed,
+            fuel_level,
+            state_of_charge,
+            engine_coolant_temperature,
+            battery_voltage,
+            ignition: self.ignition,
+        }
+    }
+}
+
+/// A plugin's state for one vehicle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RowRecord {
+    /// Which meaning the bytes have.
+    pub state_version: u32,
+    /// The plugin's bytes.
+    pub row: Vec<u8>,
+}
+
+impl Record for RowRecord {
+    const KIND: u8 = 3;
+    const VERSION: u8 = 1;
+}
+
+/// One activation of a deployment, or its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeploymentRecord {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub name: String,
+    /// Counts all activations of the node.
+    pub generation: u64,
+    /// The tenant's count.
+    pub revision: u64,
+    /// Readings from this offset on see it.
+    pub active_from: u64,
+    /// The activation with which its rows began at zero.
+    pub rows_since: u64,
+    /// SHA-256 of the component.
+    pub plugin_hash: [u8; 32],
+    /// The config as JSON.
+    pub config: String,
+    /// It ends here.
+    pub retired: bool,
+    /// The breaker brought it back.
+    pub rolled_back: bool,
+}
+
+impl Record for DeploymentRecord {
+    const KIND: u8 = 4;
+    const VERSION: u8 = 1;
+}
+
+/// What admission knows of one vehicle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AdmissionRecord {
+    pub tenant: TenantId,
+    pub vehicle: VehicleId,
+    pub state: AdmissionState,
+}
+
+impl Record for AdmissionRecord {
+    const KIND: u8 = 5;
+    const VERSION: u8 = 1;
+}
+
+/// Up to which offset the stored states of admission go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AdmissionOffsetRecord {
+    pub next: u64,
+}
+
+impl Record for AdmissionOffsetRecord {
+    const KIND: u8 = 6;
+    const VERSION: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vehicle_comes_back_as_it_was() {
+        let name = VehicleName::new("demo".parse().unwrap(), "WAW-1000".parse().unwrap());
+        let mut state = VehicleState::default();
+        let reading = Reading { speed: 12.5, ..Reading::fix(Timestamp(9), Timestamp(10), 52.0, 21.0) };
+        state.apply(Sequence(7), &reading);
+        state.apply(Sequence(8), &Reading { event_time: Timestamp(1), ..reading });
+        let stored = encode(&VehicleRecord::of(&name, &state));
+        assert_eq!(decode::<VehicleRecord>(&stored).unwrap().into_parts(), (name, state));
+    }
+
+    #[test]
+    fn the_layout_is_stable_across_releases() {
+        let record = CheckpointRecord {
+            telemetry_epoch: 1,
+            telemetry_next: 300,
+            alerts_next: 2,
+            dead_letters_next: 0,
+            generation: 1,
+        };
+        assert_eq!(encode(&record)[..], *b"DRVS\x01\x01\x01\xac\x02\x02\x00\x7a\x91\xfb\xad");
+    }
+
+    #[test]
+    fn other_bytes_are_refused_by_what_is_wrong_with_them() {
+        let good = encode(&RowRecord { state_version: 1, row: vec![1, 2, 3] }).to_vec();
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good[..good.len() - TAIL_LEN].to_vec();
+            bytes[at] = byte;
+            let sum = crc32c::crc32c(&bytes);
+            bytes.extend_from_slice(&sum.to_le_bytes());
+            decode::<RowRecord>(&bytes)
+        };
+        assert_eq!(with(5, 9), Err(RecordError::Version { known: 1, found: 9 }));
+        assert_eq!(with(4, 1), Err(RecordError::Kind { expected: 3, found: 1 }));
+        assert_eq!(with(0, 0), Err(RecordError::Magic));
+        let mut flipped = good.clone();
+        flipped[8] ^= 1;
+        assert!(matches!(decode::<RowRecord>(&flipped), Err(RecordError::Damaged(_))));
+        assert_eq!(decode::<RowRecord>(&[]), Err(RecordError::Magic));
+    }
+}

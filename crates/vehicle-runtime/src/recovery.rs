@@ -1,0 +1,347 @@
+//! Coming back: the last checkpoint, then the readings after it through the same code as live ones.
+//!
+//! Each stretch of the log is applied with the deployments that were live there. The events that come out again have
+//! the ids that they had, and those that are in the events log already are dropped by the writer.
+
+use crate::config::Logs;
+use crate::dead_letter;
+use crate::deployment::{Activation, Stored as StoredActivation};
+use crate::error::{DeployError, RuntimeError, StartError};
+use crate::event_writer::{Known, ToWriter};
+use crate::keys::{self, DeploymentKey};
+use crate::plugin::{RuleFinder, RuleSource};
+use crate::record_format::{self, CheckpointRecord, DeploymentRecord, RecordError, RowRecord, VehicleRecord};
+use crate::runtime::Core;
+use crate::swap::start_instances;
+use crate::work_block::worker_of;
+use crate::worker::Job;
+use event_log::{Block, EventLog, Offset, Stream};
+use fleet_model::{EventId, VehicleKey, VehicleName, VehicleState};
+use fleet_wire::{Frame, ReadingFrame};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Bytes asked of a log at once.
+const READ_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Dead letters asked of the log at once.
+const LETTERS_MAX: usize = 10_000;
+
+/// What the events log holds of an earlier life.
+pub(crate) struct Stored {
+    checkpoint: CheckpointRecord,
+    /// The oldest reading that is still there.
+    telemetry_first: Offset,
+    vehicles: Vec<(Arc<VehicleName>, VehicleState)>,
+    /// In the order in which they were made.
+    changes: Vec<Change>,
+}
+
+/// A stored activation, or the end of a deployment.
+struct Change {
+    key: DeploymentKey,
+    record: DeploymentRecord,
+    config: serde_json::Value,
+    /// `None` for an end, and for what is not needed any more.
+    rule: Option<Arc<dyn RuleSource>>,
+}
+
+impl Stored {
+    /// Where the replay begins.
+    pub(crate) fn telemetry_next(&self) -> Offset {
+        self.checkpoint.telemetry_next.max(self.telemetry_first)
+    }
+}
+
+fn record_error(key: &[u8]) -> impl FnOnce(RecordError) -> StartError + '_ {
+    |error| StartError::Record { key: key.escape_ascii().to_string(), error }
+}
+
+/// Reads what is stored, and finds the plugins that are needed.
+pub(crate) fn read(logs: &Logs, finder: Arc<dyn RuleFinder>) -> Result<Stored, StartError> {
+    let epoch = logs.telemetry.epoch();
+    let checkpoint = match logs.events.snapshot(keys::CHECKPOINT)? {
+        Some(value) => record_format::decode::<CheckpointRecord>(&value).map_err(record_error(keys::CHECKPOINT))?,
+        None => CheckpointRecord {
+            telemetry_epoch: epoch,
+            telemetry_next: 0,
+            alerts_next: 0,
+            dead_letters_next: 0,
+            generation: 0,
+        },
+    };
+    if checkpoint.telemetry_epoch != epoch {
+        return Err(StartError::OtherLog { expected: checkpoint.telemetry_epoch, found: epoch });
+    }
+    let telemetry_first = logs.telemetry.bounds(Stream::TELEMETRY).first;
+    if telemetry_first > checkpoint.telemetry_next {
+        tracing::error!(
+            checkpoint = checkpoint.telemetry_next,
+            oldest = telemetry_first,
+            "readings were trimmed before they were applied"
+        );
+    }
+    let mut vehicles = Vec::new();
+    for (key, value) in logs.events.snapshots(keys::VEHICLES)? {
+        let record: VehicleRecord = record_format::decode(&value).map_err(record_error(&key))?;
+        let (name, state) = record.into_parts();
+        vehicles.push((Arc::new(name), state));
+    }
+    let changes = read_changes(logs, &*finder, checkpoint.generation)?;
+    Ok(Stored { checkpoint, telemetry_first, vehicles, changes })
+}
+
+fn read_changes(logs: &Logs, finder: &dyn RuleFinder, known: u64) -> Result<Vec<Change>, StartError> {
+    let mut changes = Vec::new();
+    for (key, value) in logs.events.snapshots(keys::DEPLOYMENTS)? {
+        let record: DeploymentRecord = record_format::decode(&value).map_err(record_error(&key))?;
+        let damaged = |what: String| record_error(&key)(RecordError::Damaged(what));
+        let tenant = record.tenant.parse().map_err(|error| damaged(format!("{error}")))?;
+        let name = record.name.parse().map_err(|error| damaged(format!("{error}")))?;
+        let config = serde_json::from_str(&record.config).map_err(|error| damaged(error.to_string()))?;
+        changes.push(Change { key: (tenant, name), record, config, rule: None });
+    }
+    changes.sort_by_key(|change| change.record.generation);
+    for index in 0..changes.len() {
+        let change = &changes[index];
+        let record = &change.record;
+        if record.retired {
+            continue;
+        }
+        let follower = changes[index + 1..].iter().find(|later| later.key == change.key);
+        let needed = follower.is_none_or(|follower| follower.record.generation > known);
+        let ended = follower.is_some_and(|follower| follower.record.retired);
+        if !needed && ended {
+            continue;
+        }
+        match finder.find(record.plugin_hash, &change.config) {
+            Ok(rule) => changes[index].rule = Some(rule),
+            Err(reason) if needed => {
+                let (tenant, deployment) = (record.tenant.clone(), record.name.clone());
+                return Err(StartError::Plugin { tenant, deployment, reason });
+            }
+            Err(reason) => tracing::warn!(%reason, tenant = record.tenant, deployment = record.name,
+                revision = record.revision, "an earlier revision is gone: no rollback to it"),
+        }
+    }
+    Ok(changes)
+}
+
+/// What readings after the checkpoint caused already.
+pub(crate) fn known(logs: &Logs, stored: &Stored) -> Result<Known, StartError> {
+    let mut known = Known::default();
+    // Without a deployment no event is made, and there is nothing to recognise.
+    if !stored.changes.is_empty() {
+        let log = logs.events.as_ref();
+        each_block(log, Stream::ALERTS, stored.checkpoint.alerts_next, |block| {
+            let at = block.first;
+            let unreadable = |reason: String| StartError::Frame { at, reason: format!("events: {reason}") };
+            let frame = Frame::parse(block.bytes).map_err(|error| unreadable(error.to_string()))?;
+            let frame = frame.into_events().map_err(|_| unreadable("it holds readings".into()))?;
+            known.events.extend(frame.block().events.iter().map(|event| EventId(event.id)));
+            Ok(())
+        })?;
+    }
+    let mut at = stored.checkpoint.dead_letters_next;
+    loop {
+        let letters = dead_letter::read(logs.events.as_ref(), at, LETTERS_MAX)?;
+        let Some((last, _)) = letters.last() else { return Ok(known) };
+        at = last + 1;
+        known.letters.extend(letters.iter().map(|(_, letter)| letter.identity()));
+    }
+}
+
+/// Brings the workers to where the logs end.
+pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
+    let begun = Instant::now();
+    let from = stored.telemetry_next();
+    let Stored { checkpoint, vehicles, changes, .. } = stored;
+    let known_vehicles = vehicles.len();
+    load_vehicles(core, vehicles);
+    core.front.lock().await.generation = checkpoint.generation;
+    {
+        let mut deployments = core.deployments.lock();
+        deployments.next_generation = changes.iter().map(|change| change.record.generation).max().unwrap_or(0);
+        let stored = changes.iter().map(|change| StoredActivation::of(&change.key, &change.record));
+        deployments.stored = stored.collect();
+    }
+    let mut changes = changes.into_iter().peekable();
+    // What was live at the checkpoint, with the rows it had there.
+    let mut live = BTreeMap::new();
+    let mut previous = BTreeMap::new();
+    while let Some(change) = changes.next_if(|change| change.record.generation <= checkpoint.generation) {
+        let before = live.remove(&change.key);
+        if change.record.retired {
+            previous.remove(&change.key);
+        } else {
+            previous.insert(change.key.clone(), before);
+            live.insert(change.key.clone(), change);
+        }
+    }
+    for (key, change) in live {
+        let previous = previous.remove(&key).flatten();
+        bring_back(core, change, previous).await?;
+    }
+    let mut applied = 0;
+    let mut at = from;
+    loop {
+        let blocks = core.logs.telemetry.read(Stream::TELEMETRY, at, READ_BYTES_MAX)?;
+        let Some(last) = blocks.last() else { break };
+        at = last.first + u64::from(last.count);
+        for block in blocks {
+            while let Some(change) = changes.next_if(|change| change.record.active_from <= block.first) {
+                replay_change(core, change).await?;
+            }
+            applied += u64::from(block.count);
+            let (first, frame) = readings_of(block)?;
+            let mut front = core.front.lock().await;
+            core.hand_out(&mut front, first, frame, Instant::now(), None).await?;
+        }
+    }
+    for change in changes {
+        replay_change(core, change).await?;
+    }
+    core.progress.settled(at).await.map_err(RuntimeError::Broken)?;
+    core.tell_writer(ToWriter::ForgetKnown);
+    let mut shown = Vec::new();
+    core.cast_all(|| {
+        let (done, answer) = oneshot::channel();
+        shown.push(answer);
+        Job::ShowAll(done)
+    });
+    for shown in shown {
+        shown.await.map_err(|_| core.gone())?;
+    }
+    tracing::info!(
+        checkpoint = checkpoint.telemetry_next,
+        vehicles = known_vehicles,
+        readings = applied,
+        ms = begun.elapsed().as_millis() as u64,
+        "came back from the checkpoint and the log"
+    );
+    Ok(())
+}
+
+fn load_vehicles(core: &Core, vehicles: Vec<(Arc<VehicleName>, VehicleState)>) {
+    let workers = core.workers.len();
+    let mut loads: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (name, state) in vehicles {
+        loads[worker_of(name.key, workers)].push((name, state));
+    }
+    for (worker, load) in loads.into_iter().enumerate() {
+        core.cast(worker, Job::Load(load));
+    }
+}
+
+/// An activation as it was at the checkpoint, rows and all.
+async fn bring_back(core: &Core, change: Change, previous: Option<Change>) -> Result<(), StartError> {
+    let Some(activation) = activation_of(change) else { return Ok(()) };
+    let key = activation.key.clone();
+    let failed = |error: DeployError| plugin_error(&key, &error);
+    let instances = start_instances(activation.rule.clone(), core.workers.len()).await.map_err(failed)?;
+    let rows = read_rows(core, &activation)?;
+    let changes = instances.into_iter().map(crate::worker::RowsChange::Zero).collect();
+    core.cast_swap(&activation, changes);
+    let mut loaded = Vec::new();
+    for (worker, rows) in rows.into_iter().enumerate() {
+        let (done, answer) = oneshot::channel();
+        loaded.push(answer);
+        core.cast(worker, Job::LoadRows { key: key.clone(), rows, done });
+    }
+    for loaded in loaded {
+        loaded.await.map_err(|_| core.gone())?;
+    }
+    if let Some(running) = core.deployments.lock().running.get_mut(&key) {
+        running.previous = previous.and_then(activation_of).filter(|_| !running.current.rolled_back);
+    }
+    Ok(())
+}
+
+type RowsOfWorker = Vec<(VehicleKey, Vec<u8>)>;
+
+fn read_rows(core: &Core, activation: &Activation) -> Result<Vec<RowsOfWorker>, StartError> {
+    let facts = activation.rule.facts();
+    let workers = core.workers.len();
+    let mut rows: Vec<RowsOfWorker> = (0..workers).map(|_| Vec::new()).collect();
+    for (key, value) in core.logs.events.snapshots(&keys::rows_since(&activation.key, activation.rows_since))? {
+        let record: RowRecord = record_format::decode(&value).map_err(record_error(&key))?;
+        let vehicle = keys::vehicle_of(&key);
+        let fits = record.state_version == facts.state_version && record.row.len() == facts.row_bytes as usize;
+        let (Some(vehicle), true) = (vehicle, fits) else {
+            let what = format!(
+                "{} bytes of state version {}, but {} {} has {} of version {}",
+                record.row.len(),
+                record.state_version,
+                facts.name,
+                facts.version,
+                facts.row_bytes,
+                facts.state_version
+            );
+            return Err(record_error(&key)(RecordError::Damaged(what)));
+        };
+        rows[worker_of(vehicle, workers)].push((vehicle, record.row));
+    }
+    Ok(rows)
+}
+
+/// A change that lies after the checkpoint, at its place between two blocks.
+async fn replay_change(core: &Core, change: Change) -> Result<(), StartError> {
+    let key = change.key.clone();
+    if change.record.retired {
+        core.front.lock().await.generation = change.record.generation;
+        core.cast_all(|| Job::Retire { key: key.clone(), done: oneshot::channel().0 });
+        core.deployments.lock().running.remove(&key);
+        return Ok(());
+    }
+    let running = core.deployments.lock().running.get(&key).map(|running| running.current.clone());
+    let Some(mut activation) = activation_of(change) else { return Ok(()) };
+    let failed = |error: DeployError| plugin_error(&key, &error);
+    let instances = start_instances(activation.rule.clone(), core.workers.len()).await.map_err(failed)?;
+    let changes = core.prepare_rows(&mut activation, running.as_ref(), instances).await.map_err(failed)?;
+    core.front.lock().await.generation = activation.generation;
+    core.cast_swap(&activation, changes);
+    Ok(())
+}
+
+fn plugin_error(key: &DeploymentKey, error: &DeployError) -> StartError {
+    StartError::Plugin { tenant: key.0.to_string(), deployment: key.1.to_string(), reason: error.to_string() }
+}
+
+fn activation_of(change: Change) -> Option<Activation> {
+    let Change { key, record, config, rule } = change;
+    Some(Activation {
+        key,
+        generation: record.generation,
+        revision: record.revision,
+        active_from: record.active_from,
+        rows_since: record.rows_since,
+        config,
+        rule: rule?,
+        rolled_back: record.rolled_back,
+        swap: None,
+    })
+}
+
+fn readings_of(block: Block) -> Result<(Offset, ReadingFrame), StartError> {
+    let at = block.first;
+    let unreadable = |reason: String| StartError::Frame { at, reason };
+    let frame = Frame::parse(block.bytes).map_err(|error| unreadable(error.to_string()))?;
+    let frame = frame.into_readings().map_err(|_| unreadable("it holds events".into()))?;
+    Ok((at, frame))
+}
+
+fn each_block(
+    log: &dyn EventLog,
+    stream: Stream,
+    from: Offset,
+    mut visit: impl FnMut(Block) -> Result<(), StartError>,
+) -> Result<(), StartError> {
+    let mut at = from.max(log.bounds(stream).first);
+    loop {
+        let blocks = log.read(stream, at, READ_BYTES_MAX)?;
+        let Some(last) = blocks.last() else { return Ok(()) };
+        at = last.first + u64::from(last.count);
+        blocks.into_iter().try_for_each(&mut visit)?;
+    }
+}

@@ -1,0 +1,11 @@
+//! Whole runtimes over logs in memory, with native rules and with the real geofence component.
+
+mod backpressure;
+mod crashes;
+mod failures;
+pub(crate) mod fleet;
+mod geofence;
+mod model;
+mod native_rule;
+mod swaps;
+mod world;
