@@ -173,6 +173,6 @@ mod tests {
 
     #[test]
     fn keys_stay_the_same_over_releases() {
-        assert_eq!(key_of("waw-1"), 0x0);
+        assert_eq!(key_of("waw-1"), 17_235_473_485_753_310_022);
     }
 }
