@@ -3,10 +3,12 @@
 use crate::bindings::v1;
 use crate::cache::ArtifactCache;
 use crate::compile::{CompileError, Compiler, compile};
+use crate::config::{self, CheckError, ConfigProblem};
 use crate::instance::HostState;
 use crate::limits::{CompileLimits, InstanceLimits, WASM_STACK_BYTES};
 use crate::load::{LoadError, Plugin, PluginHash};
 use crate::{component, metrics};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -28,9 +30,9 @@ pub struct EngineConfig {
     pub cache_dir: Option<PathBuf>,
     /// What each instance may use.
     pub limits: InstanceLimits,
-    /// Where components are compiled. Default: in a child process.
+    /// Where components are compiled and configs checked. Default: in a child process.
     pub compiler: Compiler,
-    /// What compiling one component may use.
+    /// What such a child may use.
     pub compile_limits: CompileLimits,
 }
 
@@ -113,6 +115,11 @@ impl PluginEngine {
         &self.inner.config.limits
     }
 
+    /// What is wrong with a config by a plugin's schema.
+    pub(crate) fn problems(&self, schema: &Value, config: &Value) -> Result<Vec<ConfigProblem>, CheckError> {
+        config::problems(self.inner.config.compiler, &self.inner.config.compile_limits, schema, config)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
     }
@@ -128,8 +135,8 @@ impl PluginEngine {
             metrics::cache_hit();
             return Ok(component);
         }
-        let Inner { engine, config, .. } = &*self.inner;
-        let artifact = compile(engine, config.compiler, &config.compile_limits, wasm)?;
+        let config = &self.inner.config;
+        let artifact = compile(config.compiler, &config.compile_limits, wasm)?;
         self.inner.compiles.fetch_add(1, Ordering::Relaxed);
         metrics::compiled();
         let component = self

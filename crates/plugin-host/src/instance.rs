@@ -1,7 +1,7 @@
 //! Plugins at work.
 
 use crate::bindings::v1;
-use crate::config::ConfigProblem;
+use crate::config::{CheckError, ConfigProblem};
 use crate::engine::PluginEngine;
 use crate::limits::{
     CONFIG_BYTES_MAX, CORE_PARTS_MAX, DESCRIPTOR_BYTES_MAX, InstanceLimits, MESSAGE_BYTES_MAX, shortened,
@@ -89,6 +89,9 @@ pub enum ConfigError {
     /// It breaks the plugin's schema, in these places.
     #[error("the config breaks the plugin's schema: {}", lines(.0))]
     Schema(Vec<ConfigProblem>),
+    /// It could not be checked against the schema, or checking takes too much.
+    #[error("the config can't be checked against the plugin's schema: {0}")]
+    Unchecked(String),
     /// The plugin refuses it, or fails over it.
     #[error(transparent)]
     Plugin(#[from] InstantiateError),
@@ -280,7 +283,10 @@ impl ConfiguredPlugin {
         if text.len() > CONFIG_BYTES_MAX {
             return Err(ConfigError::TooLarge { bytes: text.len() });
         }
-        let problems = plugin.schema().problems(config);
+        let schema = &plugin.descriptor().config_schema;
+        let problems = plugin.engine().problems(schema, config).map_err(|error| match error {
+            CheckError::Schema(wrong) | CheckError::Failed(wrong) => ConfigError::Unchecked(wrong),
+        })?;
         if !problems.is_empty() {
             return Err(ConfigError::Schema(problems));
         }

@@ -18,6 +18,7 @@
 
 mod bindings;
 mod cache;
+mod child;
 mod compile;
 mod component;
 mod config;
@@ -31,7 +32,8 @@ mod outcome;
 mod plugin_log;
 mod position;
 
-pub use compile::{CompileError, Compiler, run_compiler_if_asked};
+pub use child::run_compiler_if_asked;
+pub use compile::{CompileError, Compiler};
 pub use config::ConfigProblem;
 pub use descriptor::{Descriptor, PluginKind};
 pub use engine::{EngineConfig, EngineError, EngineFigures, PluginEngine};

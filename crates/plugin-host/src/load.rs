@@ -3,7 +3,7 @@
 use crate::bindings::v1::GeofenceExports;
 use crate::compile::CompileError;
 use crate::component::GeofenceWorld;
-use crate::config::ConfigSchema;
+use crate::config::CheckError;
 use crate::descriptor::{Descriptor, PluginKind};
 use crate::engine::PluginEngine;
 use crate::instance::{ConfigError, ConfiguredPlugin, HostState, InstantiateError, Running};
@@ -118,7 +118,6 @@ struct Inner {
     engine: PluginEngine,
     hash: PluginHash,
     descriptor: Descriptor,
-    schema: ConfigSchema,
     program: Program,
 }
 
@@ -154,9 +153,13 @@ impl Plugin {
             let wrong = format!("kind {}: it exports the geofence world", descriptor.kind);
             return Err(LoadError::Descriptor(wrong));
         }
-        let schema = ConfigSchema::new(&descriptor.config_schema).map_err(LoadError::Descriptor)?;
+        // What a config of null breaks is of no interest: the schema is.
+        engine.problems(&descriptor.config_schema, &serde_json::Value::Null).map_err(|error| match error {
+            CheckError::Schema(wrong) => LoadError::Descriptor(wrong),
+            CheckError::Failed(wrong) => LoadError::Descriptor(format!("config-schema can't be used: {wrong}")),
+        })?;
         program.label = format!("{}@{}", descriptor.name, descriptor.version).into();
-        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), hash, descriptor, schema, program }) })
+        Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), hash, descriptor, program }) })
     }
 
     /// SHA-256 of its bytes.
@@ -181,10 +184,6 @@ impl Plugin {
 
     pub(crate) fn engine(&self) -> &PluginEngine {
         &self.inner.engine
-    }
-
-    pub(crate) fn schema(&self) -> &ConfigSchema {
-        &self.inner.schema
     }
 
     pub(crate) fn program(&self) -> &Program {

@@ -1,0 +1,169 @@
+//! Plugins that misbehave at run time: contained, named, and the next instance works.
+
+use crate::guest::{Guest, answer, answer_with, engine_with, limits, positions, proposal};
+use plugin_host::{ConfigError, ConfiguredPlugin, EvaluateError, InstanceLimits, InstantiateError, LoadError};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Longest that any misbehaviour may hold a thread here. Limits are far below; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+const FOREVER: &str = "(loop $again (br $again))";
+/// Two gigabytes, one MiB at a time.
+const MEMORY_BOMB: &str = "(loop $again (drop (memory.grow (i32.const 16))) (br $again))";
+
+/// Does `evil` for batches of one, and answers well otherwise.
+fn evil_for_one(evil: &str) -> String {
+    format!("(if (i32.eq (local.get $count) (i32.const 1)) (then {evil})) {}", answer(0))
+}
+
+fn configured(evaluate: String, limits: InstanceLimits) -> ConfiguredPlugin {
+    let wasm = Guest { evaluate, ..Guest::default() }.component();
+    engine_with(limits).load(&wasm).unwrap().configure(&json!({})).unwrap()
+}
+
+/// The batch of one ends like that, the instance is dead, and another serves the batch of two.
+fn ends_in(evil: &str, limits: InstanceLimits) -> EvaluateError {
+    let plugin = configured(evil_for_one(evil), limits);
+    let mut instance = plugin.instantiate().unwrap();
+    instance.evaluate(&positions(2), &[0; 16]).unwrap();
+    let started = Instant::now();
+    let error = instance.evaluate(&positions(1), &[0; 8]).unwrap_err();
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    assert!(error.instance_is_dead() && instance.is_dead(), "{error}");
+    assert!(matches!(instance.evaluate(&positions(2), &[0; 16]), Err(EvaluateError::Trapped(_))));
+    plugin.instantiate().unwrap().evaluate(&positions(2), &[0; 16]).unwrap();
+    error
+}
+
+#[test]
+fn an_endless_loop_is_timed_out() {
+    let started = Instant::now();
+    let limits = InstanceLimits { batch_ms_max: 50, ..limits() };
+    assert_eq!(ends_in(FOREVER, limits), EvaluateError::TimedOut);
+    assert!(started.elapsed() >= Duration::from_millis(50));
+}
+
+#[test]
+fn an_endless_recursion_traps() {
+    let extra = "(func $down (result i32) (i32.add (i32.const 1) (call $down)))".to_owned();
+    let evaluate = evil_for_one("(drop (call $down))");
+    let plugin = Guest { extra, evaluate, ..Guest::default() }.configured();
+    let error = plugin.instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap_err();
+    assert!(matches!(&error, EvaluateError::Trapped(text) if text.contains("stack")), "{error}");
+    plugin.instantiate().unwrap().evaluate(&positions(2), &[0; 16]).unwrap();
+}
+
+#[test]
+fn a_memory_bomb_runs_out_of_memory() {
+    assert_eq!(ends_in(MEMORY_BOMB, limits()), EvaluateError::OutOfMemory);
+}
+
+#[test]
+fn memories_are_counted_together() {
+    let extra = "(memory $second 200)".to_owned();
+    let evaluate = evil_for_one("(drop (memory.grow (i32.const 60)))");
+    let plugin = Guest { extra, evaluate, ..Guest::default() }.configured();
+    let mut instance = plugin.instantiate().unwrap();
+    assert!(instance.memory_bytes() > 200 * 65_536);
+    assert_eq!(instance.evaluate(&positions(1), &[0; 8]), Err(EvaluateError::OutOfMemory));
+}
+
+#[test]
+fn a_module_that_starts_too_large_is_refused() {
+    let wasm = Guest { extra: "(memory $second 300)".into(), ..Guest::default() }.component();
+    let error = engine_with(limits()).load(&wasm).unwrap_err();
+    assert!(matches!(error, LoadError::Describe(InstantiateError::OutOfMemory)), "{error}");
+}
+
+#[test]
+fn a_table_bomb_runs_out_of_memory() {
+    let extra = "(table $wide 1 funcref)".to_owned();
+    let evaluate = evil_for_one("(drop (table.grow $wide (ref.null func) (i32.const 1000000)))");
+    let plugin = Guest { extra, evaluate, ..Guest::default() }.configured();
+    let mut instance = plugin.instantiate().unwrap();
+    assert_eq!(instance.evaluate(&positions(1), &[0; 8]), Err(EvaluateError::OutOfMemory));
+}
+
+#[test]
+fn a_crash_is_contained() {
+    for (evil, text) in [
+        ("unreachable", "unreachable"),
+        ("(drop (i32.load (i32.const -4)))", "out of bounds"),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "divide by zero"),
+    ] {
+        let error = ends_in(evil, limits());
+        assert!(matches!(&error, EvaluateError::Trapped(found) if found.contains(text)), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_that_lies_about_its_place_traps() {
+    for (rows, len) in [("(i32.const -8)", "(i32.const 8)"), ("(i32.const 8)", "(i32.const -1)")] {
+        let plugin = configured(answer_with(0, rows, len), limits());
+        let error = plugin.instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap_err();
+        assert!(error.instance_is_dead(), "{error}");
+    }
+}
+
+#[test]
+fn too_many_proposals_are_too_much_output() {
+    let limits = InstanceLimits { proposals_max: 2, ..limits() };
+    let write_three = format!(
+        "{} (memory.copy (i32.const 544) (i32.const 512) (i32.const 32))
+         (memory.copy (i32.const 576) (i32.const 512) (i32.const 32))",
+        proposal(0, 1)
+    );
+    let plugin = configured(format!("{write_three} {}", answer(3)), limits);
+    let error = plugin.instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap_err();
+    assert!(matches!(&error, EvaluateError::TooMuchOutput(text) if text.contains("3 proposals")), "{error}");
+}
+
+#[test]
+fn too_many_bytes_are_too_much_output() {
+    let limits = InstanceLimits { output_bytes_max: 10_000, ..limits() };
+    let plugin = configured(answer_with(0, "(i32.const 0)", "(i32.const 10009)"), limits);
+    let error = plugin.instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap_err();
+    assert!(matches!(error, EvaluateError::TooMuchOutput(_)), "{error}");
+}
+
+#[test]
+fn a_malformed_answer_is_refused_whole_and_the_instance_lives() {
+    for (body, wrong) in [
+        (format!("{} {}", proposal(1, 1), answer(1)), "position 1"),
+        (format!("{} {}", proposal(0, 99), answer(1)), "kind 99"),
+        (answer_with(0, "(local.get $rows)", "(i32.const 7)"), "7 bytes"),
+    ] {
+        let mut instance = configured(body, limits()).instantiate().unwrap();
+        let error = instance.evaluate(&positions(1), &[0; 8]).unwrap_err();
+        assert!(matches!(&error, EvaluateError::Malformed(text) if text.contains(wrong)), "{error}");
+        assert!(!instance.is_dead());
+    }
+}
+
+#[test]
+fn describe_and_configure_have_limits_too() {
+    let limits = InstanceLimits { configure_ms_max: 50, ..limits() };
+    let describe = Guest { describe_first: FOREVER.into(), ..Guest::default() };
+    let error = engine_with(limits.clone()).load(&describe.component()).unwrap_err();
+    assert!(matches!(error, LoadError::Describe(InstantiateError::TimedOut)), "{error}");
+
+    for (evil, expected) in [
+        (FOREVER, InstantiateError::TimedOut),
+        (MEMORY_BOMB, InstantiateError::OutOfMemory),
+        ("unreachable", InstantiateError::Trapped(String::new())),
+    ] {
+        let guest = Guest { configure: format!("{evil} unreachable"), ..Guest::default() };
+        let plugin = engine_with(limits.clone()).load(&guest.component()).unwrap();
+        let error = plugin.configure(&json!({})).unwrap_err();
+        let ConfigError::Plugin(found) = &error else { panic!("{error}") };
+        assert_eq!(std::mem::discriminant(found), std::mem::discriminant(&expected), "{error}");
+    }
+}
+
+#[test]
+fn a_start_function_has_limits_too() {
+    let limits = InstanceLimits { configure_ms_max: 50, ..limits() };
+    let extra = format!("(func $forever {FOREVER}) (start $forever)");
+    let error = engine_with(limits).load(&Guest { extra, ..Guest::default() }.component()).unwrap_err();
+    assert!(matches!(error, LoadError::Describe(InstantiateError::TimedOut)), "{error}");
+}

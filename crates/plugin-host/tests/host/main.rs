@@ -1,0 +1,10 @@
+//! The host with real components.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod answers;
+mod cached;
+mod geofence;
+mod guest;
+mod hostile;
+mod loading;
+mod mutations;
