@@ -1,0 +1,242 @@
+//! Waits until the edges have taken up a deployment, and says what changed.
+
+use crate::client::{Client, encoded};
+use crate::failure::Failure;
+use crate::output;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How often the cloud is asked.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// When no edge is connected, one may just be connecting.
+const EDGE_APPEARS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A deployment, as the cloud answers it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Deployment {
+    pub(crate) name: String,
+    pub(crate) revision: u64,
+    pub(crate) plugin: DeployedPlugin,
+    #[serde(default)]
+    pub(crate) edges: Vec<OnEdge>,
+    #[serde(default)]
+    pub(crate) config: Option<Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct DeployedPlugin {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) hash: String,
+}
+
+/// How it fares on an edge.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct OnEdge {
+    edge: String,
+    state: String,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    edges: Vec<EdgeStatus>,
+}
+
+#[derive(Debug, Deserialize)]
+struct EdgeStatus {
+    edge: String,
+    connected: bool,
+    #[serde(default)]
+    deployments: Vec<OfEdge>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OfEdge {
+    name: String,
+    revision: u64,
+    swap: Option<Swap>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Swap {
+    #[serde(default)]
+    from_version: String,
+    batches_delayed: u64,
+    slowest_batch_ms: f64,
+    swap_ms: f64,
+}
+
+/// What a deployment is now; `None` when there is none of this name.
+pub(crate) async fn current(client: &mut Client, name: &str) -> Result<Option<Deployment>, Failure> {
+    match client.get(&format!("/v1/deployments/{}", encoded(name))).await {
+        Ok(deployment) => Ok(Some(deployment)),
+        Err(Failure::Refused(problem)) if problem.status == 404 => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Says what differs between two revisions.
+pub(crate) fn changes(before: Option<&Deployment>, after: &Deployment, config: Option<&Value>) -> Vec<String> {
+    let plugin = |d: &Deployment| format!("{}@{}", d.plugin.name, d.plugin.version);
+    let mut lines = Vec::new();
+    let Some(before) = before else {
+        lines.push(format!("{} revision {}: {} (new)", after.name, after.revision, plugin(after)));
+        return lines;
+    };
+    if before.plugin.hash != after.plugin.hash || plugin(before) != plugin(after) {
+        let rebuilt = if plugin(before) == plugin(after) { " (another build)" } else { "" };
+        lines.push(format!(
+            "{} revision {}: {} -> {}{rebuilt}",
+            after.name,
+            after.revision,
+            plugin(before),
+            plugin(after)
+        ));
+    } else {
+        lines.push(format!("{} revision {}: {}, as before", after.name, after.revision, plugin(after)));
+    }
+    let (Some(Value::Object(was)), Some(Value::Object(is))) = (&before.config, config) else { return lines };
+    for key in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
+        match (was.get(key), is.get(key)) {
+            (was, is) if was == is => {}
+            (None, Some(is)) => lines.push(format!("  {key}: {} (new)", short(is))),
+            (Some(was), None) => lines.push(format!("  {key}: {} -> not given", short(was))),
+            (Some(was), Some(is)) => lines.push(format!("  {key}: {} -> {}", short(was), short(is))),
+            (None, None) => {}
+        }
+    }
+    lines
+}
+
+/// A value in a few words: zones are too long to print.
+fn short(value: &Value) -> String {
+    if let Some(features) = value.get("features").and_then(Value::as_array) {
+        return format!("{} features", features.len());
+    }
+    let text = value.to_string();
+    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+}
+
+/// Waits until every connected edge runs the revision or has refused it.
+pub(crate) async fn wait(
+    client: &mut Client,
+    name: &str,
+    revision: u64,
+    timeout: Duration,
+) -> Result<Vec<String>, Failure> {
+    let started = Instant::now();
+    let mut may_see_status = true;
+    loop {
+        let deployment: Deployment = client.get(&format!("/v1/deployments/{}", encoded(name))).await?;
+        if deployment.revision > revision {
+            return Err(Failure::Failed(format!("{name} was changed meanwhile: revision {}", deployment.revision)));
+        }
+        // Only an operator's key sees which edges are connected. Without one, all that are known are waited for.
+        let status: Option<Status> = match may_see_status {
+            true => match client.get("/v1/status").await {
+                Ok(status) => Some(status),
+                Err(Failure::Refused(problem)) if matches!(problem.status, 403 | 404) => None,
+                Err(failure) => return Err(failure),
+            },
+            false => None,
+        };
+        may_see_status = status.is_some();
+        let waiting_for: Vec<&OnEdge> =
+            deployment.edges.iter().filter(|edge| is_connected(status.as_ref(), &edge.edge)).collect();
+        let undecided: Vec<&str> = waiting_for
+            .iter()
+            .filter(|edge| !matches!(edge.state.as_str(), "active" | "refused"))
+            .map(|edge| edge.edge.as_str())
+            .collect();
+        if !waiting_for.is_empty() && undecided.is_empty() {
+            return said(&waiting_for, status.as_ref(), name, revision);
+        }
+        if waiting_for.is_empty() && started.elapsed() > EDGE_APPEARS_WITHIN.min(timeout) {
+            return Ok(vec!["no edge is connected; an edge takes it up when it connects".to_owned()]);
+        }
+        if started.elapsed() > timeout {
+            let undecided = undecided.join(", ");
+            return Err(Failure::Failed(format!(
+                "deployed, but after {} s these edges have not taken it up: {undecided} (drover status says more)",
+                timeout.as_secs_f64()
+            )));
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn is_connected(status: Option<&Status>, edge: &str) -> bool {
+    status.is_none_or(|status| status.edges.iter().any(|known| known.edge == edge && known.connected))
+}
+
+fn said(edges: &[&OnEdge], status: Option<&Status>, name: &str, revision: u64) -> Result<Vec<String>, Failure> {
+    let mut swaps: BTreeMap<&str, &Swap> = BTreeMap::new();
+    for edge in status.iter().flat_map(|status| &status.edges) {
+        let of_edge = edge.deployments.iter().find(|of_edge| of_edge.name == name && of_edge.revision == revision);
+        if let Some(swap) = of_edge.and_then(|of_edge| of_edge.swap.as_ref()) {
+            swaps.insert(&edge.edge, swap);
+        }
+    }
+    let mut lines = Vec::new();
+    let mut refused = Vec::new();
+    for edge in edges {
+        if edge.state == "refused" {
+            let why = edge.error.as_deref().unwrap_or("it does not say why");
+            refused.push(format!("{} refused it; what ran before still runs: {why}", edge.edge));
+            continue;
+        }
+        let mut line = format!("{}: active", edge.edge);
+        if let Some(swap) = swaps.get(edge.edge.as_str()).filter(|swap| !swap.from_version.is_empty()) {
+            line.push_str(&format!(
+                " (swapped from {} in {:.2} ms, {} batches delayed, the slowest by {:.2} ms)",
+                swap.from_version, swap.swap_ms, swap.batches_delayed, swap.slowest_batch_ms
+            ));
+        }
+        lines.push(line);
+    }
+    if refused.is_empty() {
+        return Ok(lines);
+    }
+    for line in lines {
+        output::say(&line)?;
+    }
+    Err(Failure::RefusedByEdge(refused.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deployment(revision: u64, version: &str, config: Value) -> Deployment {
+        serde_json::from_value(json!({
+            "name": "zones", "revision": revision, "config": config,
+            "plugin": {"hash": format!("h{version}"), "name": "geofence", "version": version},
+            "edges": [{"edge": "depot-1", "state": "active", "error": null}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_changed_is_said_in_a_few_words() {
+        let zones = |count: usize| json!({"type": "FeatureCollection", "features": vec![json!({}); count]});
+        let before = deployment(1, "1.0.0", json!({"zones": zones(8), "exit_buffer_m": 15, "min_inside_s": 3}));
+        let config = json!({"zones": zones(9), "exit_buffer_m": 15, "max_accuracy_m": 20});
+        let after = deployment(2, "1.1.0", Value::Null);
+        assert_eq!(
+            changes(Some(&before), &after, Some(&config)),
+            [
+                "zones revision 2: geofence@1.0.0 -> geofence@1.1.0",
+                "  max_accuracy_m: 20 (new)",
+                "  min_inside_s: 3 -> not given",
+                "  zones: 8 features -> 9 features",
+            ]
+        );
+        assert_eq!(changes(None, &after, None), ["zones revision 2: geofence@1.1.0 (new)"]);
+    }
+}
