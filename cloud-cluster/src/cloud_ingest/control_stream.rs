@@ -1,0 +1,42 @@
+//! The control stream after hello: status in, deployments out.
+
+use super::connection::Shared;
+use super::messages::{self, StreamError};
+use super::registry::Connected;
+use fleet_wire::control::{self, ToCloud, ToEdge};
+use quinn::{RecvStream, SendStream};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// Both directions, until the stream ends; answers why.
+pub(super) async fn run(
+    (mut send, mut recv): (SendStream, RecvStream),
+    shared: Arc<Shared>,
+    connected: Arc<Connected>,
+) -> String {
+    let ended = tokio::try_join!(push_deployments(&mut send, &shared), receive_status(&mut recv, &connected));
+    match ended {
+        Err(error) => format!("control stream: {error}"),
+    }
+}
+
+async fn push_deployments(send: &mut SendStream, shared: &Shared) -> Result<Infallible, StreamError> {
+    let mut deployments = shared.deployments.clone();
+    loop {
+        let set = deployments.borrow_and_update().clone();
+        messages::write(send, &ToEdge::Deployments(set), control::DEPLOYMENTS_LEN_MAX).await?;
+        if deployments.changed().await.is_err() {
+            // Nobody will change them any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn receive_status(recv: &mut RecvStream, connected: &Connected) -> Result<Infallible, StreamError> {
+    loop {
+        match messages::read(recv, control::MESSAGE_LEN_MAX).await? {
+            ToCloud::Status(status) => connected.status(status),
+            ToCloud::Unknown => (),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The cloud's end of the uplink: takes frames from edges, makes them durable, acknowledges, and hands readings on.
+//!
+//! ```text
+//!  edge --QUIC--> class_stream: read, validate, commit with the edge's offset, acknowledge
+//!                                                |
+//!                          telemetry log --> applier --> vehicle actors
+//! ```
+//! An acknowledgement means that the records are durable here and the edge's offset with them, in one transaction. The
+//! actors get readings from the log in the log's order, whichever edge they came from, so that a restart continues
+//! where they stood.
+//!
+//! What no part of this module does: acknowledge before the commit, believe an edge's name that is not in its
+//! certificate, or let one edge's bad frame touch another stream.
+
+mod applier;
+mod class_stream;
+mod config;
+mod connection;
+mod control_stream;
+mod identity;
+mod messages;
+pub mod metrics;
+mod plugin_stream;
+mod registry;
+mod validation;
+
+pub use applier::{Apply, ApplyError};
+pub use config::{CloudIngestConfig, CloudIngestConfigError};
+pub use registry::{EdgeRegistry, EdgeView};
+
+use bytes::Bytes;
+use connection::Shared;
+use event_log::EventLog;
+use fleet_wire::control::{Code, DeploymentSet};
+use quinn::{Endpoint, VarInt};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use vehicle_runtime::Logs;
+
+/// Commits of telemetry that may wait for the disk at a time, over all edges. Bounds memory to that many frames, and
+/// keeps below the log's own queue, so that handing in a commit never blocks a thread.
+const TELEMETRY_COMMITS_MAX: usize = 64;
+/// The same for everything else, so that alerts do not stand in telemetry's queue.
+const EVENT_COMMITS_MAX: usize = 64;
+/// Handshakes under way at a time; more are told to come back with a token that proves their address.
+const HANDSHAKES_MAX: usize = 64;
+/// Waiting for connections to end after they were told to.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Where plugins' bytes are.
+pub trait PluginBytes: Send + Sync + 'static {
+    /// The component with this SHA-256 (64 hexadecimal digits); may read a disk.
+    fn plugin_bytes(&self, hash: &str) -> Option<Bytes>;
+}
+
+/// Why the ingest could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudIngestError {
+    /// The config.
+    #[error(transparent)]
+    Config(#[from] CloudIngestConfigError),
+    /// The socket.
+    #[error("cloud_ingest.listen = {0} cannot be bound: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    /// The readings in the log cannot be applied. Restart when the cause is gone; nothing durable is lost.
+    #[error("readings cannot be applied: {0}")]
+    Apply(#[from] ApplyError),
+}
+
+/// A socket that is bound and takes no connections yet.
+#[derive(Debug)]
+pub struct CloudIngest {
+    endpoint: Endpoint,
+    config: CloudIngestConfig,
+}
+
+impl CloudIngest {
+    /// Reads the certificates and binds the socket. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`CloudIngestError`].
+    pub fn bind(config: CloudIngestConfig) -> Result<Self, CloudIngestError> {
+        let server = config.server()?;
+        let endpoint = Endpoint::server(server, config.listen).map_err(|e| CloudIngestError::Bind(config.listen, e))?;
+        Ok(Self { endpoint, config })
+    }
+
+    /// The address that was bound.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.endpoint.local_addr().unwrap_or(self.config.listen)
+    }
+
+    /// Serves edges until `shutdown`, then says good-bye to them.
+    ///
+    /// # Errors
+    /// When readings cannot be applied any more: the node has to stop, or its answers would silently grow old.
+    pub async fn run<R: Apply>(
+        self,
+        logs: Logs,
+        runtime: Arc<R>,
+        edges: Arc<EdgeRegistry>,
+        deployments: watch::Receiver<DeploymentSet>,
+        plugins: Arc<dyn PluginBytes>,
+        shutdown: CancellationToken,
+    ) -> Result<(), CloudIngestError> {
+        let telemetry: Arc<dyn EventLog> = logs.telemetry.clone();
+        let shared = Arc::new(Shared {
+            logs,
+            edges,
+            deployments,
+            plugins,
+            telemetry_commits: Arc::new(Semaphore::new(TELEMETRY_COMMITS_MAX)),
+            event_commits: Arc::new(Semaphore::new(EVENT_COMMITS_MAX)),
+        });
+        let result = tokio::select! {
+            () = self.accept(&shared) => Ok(()),
+            Err(error) = applier::run(telemetry, runtime) => Err(CloudIngestError::Apply(error)),
+            () = shutdown.cancelled() => Ok(()),
+        };
+        self.endpoint.close(VarInt::from_u32(Code::ShuttingDown as u32), b"shutting down");
+        if tokio::time::timeout(DRAIN_DEADLINE, self.endpoint.wait_idle()).await.is_err() {
+            tracing::warn!("some edges did not hear that the cloud is shutting down");
+        }
+        result
+    }
+
+    async fn accept(&self, shared: &Arc<Shared>) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let connections = Arc::new(Semaphore::new(self.config.connections_max));
+        let mut tasks = JoinSet::new();
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.endpoint.accept() => incoming,
+                Some(_) = tasks.join_next() => continue,
+            };
+            let Some(incoming) = incoming else { return };
+            let Ok(connection) = connections.clone().try_acquire_owned() else {
+                metrics::count_refused("busy");
+                incoming.refuse();
+                continue;
+            };
+            let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
+                metrics::count_refused("handshakes");
+                if incoming.may_retry() {
+                    let _ = incoming.retry();
+                } else {
+                    incoming.refuse();
+                }
+                continue;
+            };
+            let shared = shared.clone();
+            tasks.spawn(async move {
+                connection::serve(incoming, shared, handshake).await;
+                drop(connection);
+            });
+        }
+    }
+}

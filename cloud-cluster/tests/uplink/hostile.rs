@@ -1,0 +1,232 @@
+//! Peers that do not keep to the protocol: whatever they send, only their own stream or connection suffers.
+
+use crate::certificates::Authority;
+use crate::world::{
+    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, cloud_config, memory, readings,
+    reaches, soon, uplink_config,
+};
+use event_log::Stream;
+use fleet_model::EventClass;
+use fleet_wire::control::{self, ClassReply, Code, Hello, PROTOCOL, StreamOpen, ToEdge};
+use fleet_wire::{FrameHeader, HEADER_LEN};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+async fn read<T: DeserializeOwned>(recv: &mut RecvStream) -> T {
+    let mut prefix = [0; 4];
+    recv.read_exact(&mut prefix).await.unwrap();
+    let mut body = vec![0; u32::from_le_bytes(prefix) as usize];
+    recv.read_exact(&mut body).await.unwrap();
+    control::decode(&body).unwrap()
+}
+
+fn message<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    control::encode(message, control::MESSAGE_LEN_MAX).unwrap()
+}
+
+fn hello() -> StreamOpen {
+    StreamOpen::Control(Hello {
+        protocol: PROTOCOL,
+        edge: "depot-1".into(),
+        software: "a stranger".into(),
+        records: vec![1],
+        epochs: Default::default(),
+    })
+}
+
+/// A client of our own, with a good certificate and bad manners.
+struct Client {
+    connection: Connection,
+    _endpoint: Endpoint,
+}
+
+impl Client {
+    async fn connect(authority: &Authority, cloud: SocketAddr, alpn: &[u8]) -> Result<Self, ConnectionError> {
+        let pair = authority.issue("depot-1");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority.ca()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let chain = vec![CertificateDer::from_pem_file(&pair.certificate).unwrap()];
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&pair.private_key).unwrap())
+            .unwrap();
+        tls.alpn_protocols = vec![alpn.to_vec()];
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let connection = endpoint.connect_with(config, cloud, "localhost").unwrap().await?;
+        Ok(Self { connection, _endpoint: endpoint })
+    }
+
+    async fn open(&self, bytes: &[u8]) -> (SendStream, RecvStream) {
+        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        send.write_all(bytes).await.unwrap();
+        (send, recv)
+    }
+
+    /// Connected and welcomed.
+    async fn welcomed(authority: &Authority, cloud: SocketAddr) -> (Self, SendStream, RecvStream) {
+        let client = Self::connect(authority, cloud, control::ALPN).await.unwrap();
+        let (send, mut recv) = client.open(&message(&hello())).await;
+        assert!(matches!(read(&mut recv).await, ToEdge::Welcome { .. }));
+        (client, send, recv)
+    }
+
+    async fn closed_with(&self) -> Option<Code> {
+        match soon("the cloud closes", self.connection.closed()).await {
+            ConnectionError::ApplicationClosed(close) => Code::from_number(close.error_code.into_inner()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn reset_code(recv: &mut RecvStream) -> Option<Code> {
+    match soon("the stream is reset", recv.read_to_end(1_000)).await {
+        Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(code))) => Code::from_number(code.into_inner()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strange_first_words_close_the_connection() {
+    let authority = Authority::new();
+    let cloud = Cloud::start(&authority, memory());
+    let old = StreamOpen::Control(Hello { protocol: 99, ..match hello() { StreamOpen::Control(h) => h, _ => unreachable!() } });
+    for (bytes, code) in [
+        (b"\x08\x00\x00\x00nonsense".to_vec(), Code::Protocol),
+        (vec![0xff; 64], Code::Protocol),
+        (message(&StreamOpen::Class { class: EventClass::Alerts, epoch: 1 }), Code::Protocol),
+        (message(&old), Code::Refused),
+    ] {
+        let client = Client::connect(&authority, cloud.address, control::ALPN).await.unwrap();
+        let _streams = client.open(&bytes).await;
+        assert_eq!(client.closed_with().await, Some(code), "{:?}", String::from_utf8_lossy(&bytes));
+    }
+    let (client, ..) = Client::welcomed(&authority, cloud.address).await;
+    let _second = client.open(&message(&hello())).await;
+    assert_eq!(client.closed_with().await, Some(Code::Protocol));
+    assert!(Client::connect(&authority, cloud.address, b"h3").await.is_err(), "another protocol is not let in");
+    cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_frame_resets_its_stream_and_what_came_before_it_stays() {
+    let authority = Authority::new();
+    let cloud = Cloud::start(&authority, memory());
+    let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
+    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7 });
+    let damaged = |first| {
+        let mut bytes = readings(7, first, 5).to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
+    };
+    let mut long = readings(7, 5, 5).to_vec();
+    long[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    for (what, bad) in [
+        ("damaged", damaged(5)),
+        ("too long", long),
+        ("no frame", vec![b'x'; HEADER_LEN]),
+        ("a hole", readings(7, 6, 5).to_vec()),
+        ("another epoch", readings(8, 5, 5).to_vec()),
+        ("another class", crate::world::alerts(7, 5, 5).to_vec()),
+    ] {
+        let (mut send, mut recv) = client.open(&open).await;
+        let ClassReply::Resume { next } = read(&mut recv).await else { panic!("{what}") };
+        assert!(next.is_none() || next == Some(5), "{what}: {next:?}");
+        // A good one, committed the first time and a repeat later, then the bad one.
+        send.write_all(&readings(7, 0, 5)).await.unwrap();
+        let mut ack = [0; 8];
+        recv.read_exact(&mut ack).await.unwrap();
+        assert_eq!(u64::from_le_bytes(ack), 5, "{what}");
+        send.write_all(&bad).await.unwrap();
+        assert_eq!(reset_code(&mut recv).await, Some(Code::BadFrame), "{what}");
+    }
+    assert_once_and_in_order(&cloud.logs.telemetry, Stream::TELEMETRY, 5);
+    assert!(client.connection.close_reason().is_none(), "the connection goes on");
+    cloud.stop().await;
+}
+
+/// The edge's own log holds a block that is no good (a bug, or a disk): its stream stands still and says so, the other
+/// class is not touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_block_of_the_edge_does_not_stop_its_alerts() {
+    let authority = Authority::new();
+    let cloud = Cloud::start(&authority, memory());
+    let edge = Edge::start(&authority, memory(), cloud.address);
+    append_readings(&edge.logs, 10).await;
+    reaches("the good", &cloud.logs.telemetry, Stream::TELEMETRY, 10).await;
+    let mut bad = readings(edge.logs.telemetry.epoch(), 10, 10).to_vec();
+    bad[HEADER_LEN + 3] ^= 0x40;
+    append(&edge.logs.telemetry, Stream::TELEMETRY, 10, bad.into()).await;
+    append_readings(&edge.logs, 10).await;
+    for alert in 1..=20 {
+        append_alerts(&edge.logs, 1).await;
+        reaches("alerts", &cloud.logs.events, Stream::ALERTS, alert).await;
+    }
+    assert_once_and_in_order(&cloud.logs.telemetry, Stream::TELEMETRY, 10);
+    assert!(cloud.edges.edges()[0].connected);
+    edge.stop().await;
+    cloud.stop().await;
+}
+
+/// A cloud that takes alerts and never reads telemetry: flow control stops the one stream, not the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_reader_of_telemetry_does_not_hold_up_alerts() {
+    let authority = Authority::new();
+    let config = cloud_config(&authority, &authority.issue("drover-cloud"), "127.0.0.1:0".parse().unwrap());
+    let chain = vec![CertificateDer::from_pem_file(&config.certificate).unwrap()];
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&config.private_key).unwrap())
+        .unwrap();
+    tls.alpn_protocols = vec![control::ALPN.to_vec()];
+    let server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let endpoint = Endpoint::server(server, config.listen).unwrap();
+
+    let logs = memory();
+    for _ in 0..50 {
+        append_readings(&logs, 1_000).await;
+    }
+    let edge_config =
+        uplink_config(&authority, &authority.issue("depot-1"), endpoint.local_addr().unwrap());
+    let edge = Edge::start_with(edge_config, logs);
+    let connection = soon("the edge comes", async { endpoint.accept().await.unwrap().await.unwrap() }).await;
+    let (mut control_send, mut control_recv) = connection.accept_bi().await.unwrap();
+    assert!(matches!(read(&mut control_recv).await, StreamOpen::Control(_)));
+    control_send.write_all(&message(&ToEdge::Welcome { protocol: PROTOCOL, software: String::new() })).await.unwrap();
+
+    let (mut stalled, mut alerts) = (None, None);
+    for _ in 0..2 {
+        let (mut send, mut recv) = soon("a stream", connection.accept_bi()).await.unwrap();
+        let StreamOpen::Class { class, .. } = read(&mut recv).await else { panic!("a class stream") };
+        send.write_all(&message(&ClassReply::Resume { next: None })).await.unwrap();
+        if class == EventClass::Alerts { alerts = Some((send, recv)) } else { stalled = Some((send, recv)) }
+    }
+    let (mut acks, mut frames) = alerts.unwrap();
+    for alert in 1..=20 {
+        append_alerts(&edge.logs, 1).await;
+        let mut start = [0; HEADER_LEN];
+        soon("the alert", frames.read_exact(&mut start)).await.unwrap();
+        let header = FrameHeader::parse(&start).unwrap();
+        let mut body = vec![0; header.body_len as usize];
+        soon("its body", frames.read_exact(&mut body)).await.unwrap();
+        assert_eq!(header.next_offset(), alert);
+        acks.write_all(&alert.to_le_bytes()).await.unwrap();
+        edge.acked(EventClass::Alerts, alert).await;
+    }
+    let telemetry = edge.handle.state.borrow().streams[0].clone();
+    assert_eq!((telemetry.acked, telemetry.next), (0, 50_000));
+    assert!(telemetry.oldest_unacked_ms.is_some());
+    drop(stalled);
+    edge.stop().await;
+}

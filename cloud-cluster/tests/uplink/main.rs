@@ -1,0 +1,12 @@
+//! Edge and cloud ends of the uplink in one process, over real QUIC on loopback with real certificates: what an edge
+//! has in its logs is in the cloud's logs, once and in order, whatever is cut, restarted or refused in between.
+#![allow(clippy::unwrap_used)]
+
+mod certificates;
+mod cuts;
+mod deployments;
+mod flow;
+mod hostile;
+mod refusals;
+mod relay;
+mod world;

@@ -1,0 +1,178 @@
+//! The edge's end of the uplink: carries both logs to the cloud, and deployments and plugins back.
+//!
+//! ```text
+//!  telemetry log --tail--> class_stream --\                        /--> control_stream --> deployments
+//!                                          >-- connection (QUIC) --<
+//!  events log ----tail--> class_stream --/                         \--> fetch_plugin
+//! ```
+//! It tails the logs and never holds anything that is not in them: without the cloud the logs grow, and when it is
+//! there again each stream goes on where the cloud says it stands. A block of the log is the frame that is sent.
+
+mod class_stream;
+mod config;
+mod connection;
+mod control_stream;
+mod handle;
+mod messages;
+pub mod metrics;
+mod progress;
+mod reason;
+
+pub use config::{UplinkConfig, UplinkConfigError};
+pub use handle::{ConnectionState, FetchError, UplinkHandle, UplinkLink, UplinkState, link};
+
+use connection::SessionError;
+use event_log::Stream;
+use fleet_model::EventClass;
+use fleet_wire::backoff::Backoff;
+use fleet_wire::control::{Code, ToEdge};
+use progress::Progress;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use vehicle_runtime::Logs;
+
+/// A connection that lasted this long was a good one: the next attempt does not wait long.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// How often state and lag are published.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// The same complaint is repeated this often.
+const COMPLAIN_AGAIN_AFTER: Duration = Duration::from_secs(600);
+
+/// Connects to the cloud, again and again, until `shutdown`.
+pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: CancellationToken) {
+    let link = Arc::new(link);
+    let classes = [
+        Arc::new(Progress::new(EventClass::Telemetry, Stream::TELEMETRY, logs.telemetry.clone())),
+        Arc::new(Progress::new(EventClass::Alerts, Stream::ALERTS, logs.events.clone())),
+    ];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(publish(link.clone(), classes.clone()));
+
+    let mut backoff =
+        Backoff::new(Duration::from_millis(config.reconnect_ms_first), Duration::from_millis(config.reconnect_ms_max));
+    let mut complaint = Complaint::default();
+    loop {
+        link.set_connection(ConnectionState::Connecting);
+        let acked_before = classes.each_ref().map(|class| class.acked());
+        let started = Instant::now();
+        let error = tokio::select! {
+            () = shutdown.cancelled() => break,
+            error = session(&config, &link, &classes, &shutdown) => error,
+        };
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let advanced = classes.each_ref().map(|class| class.acked()) != acked_before;
+        if !error.is_refusal() && (advanced || started.elapsed() >= GOOD_AFTER) {
+            backoff.succeeded();
+            complaint = Complaint::default();
+        }
+        metrics::count_connection_failed();
+        let wait = backoff.failed(rand::random());
+        let text = error.to_string();
+        if complaint.is_new(&text) {
+            tracing::warn!(cloud = %config.cloud, "no connection to the cloud: {text}; trying again, readings are kept in the log");
+        } else {
+            tracing::debug!(cloud = %config.cloud, wait_ms = wait.as_millis() as u64, "still no connection: {text}");
+        }
+        link.set_connection(ConnectionState::Waiting { reason: text });
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait) => (),
+        }
+    }
+    link.set_connection(ConnectionState::Closed);
+}
+
+/// One connection from handshake to end.
+async fn session(
+    config: &UplinkConfig,
+    link: &Arc<UplinkLink>,
+    classes: &[Arc<Progress>; 2],
+    shutdown: &CancellationToken,
+) -> SessionError {
+    let cloud = match connection::connect(config).await {
+        Ok(cloud) => cloud,
+        Err(error) => return error,
+    };
+    let error = tokio::select! {
+        error = talk(config, &cloud.connection, link, classes) => error,
+        () = shutdown.cancelled() => SessionError::ShuttingDown,
+    };
+    link.set_quic(None);
+    cloud.close(match error {
+        SessionError::Protocol(_) => Code::Protocol,
+        _ => Code::ShuttingDown,
+    })
+    .await;
+    error
+}
+
+async fn talk(
+    config: &UplinkConfig,
+    connection: &quinn::Connection,
+    link: &Arc<UplinkLink>,
+    classes: &[Arc<Progress>; 2],
+) -> SessionError {
+    let epochs = classes.iter().map(|class| (class.class, class.log.epoch())).collect();
+    let mut control = match control_stream::open(connection, link, epochs).await {
+        Ok(control) => control,
+        Err(error) => return error,
+    };
+    let software = match control.greeting().await {
+        Ok(ToEdge::Welcome { software, .. }) => software,
+        Ok(ToEdge::Refused { reason }) => return SessionError::Refused(reason),
+        Ok(_) => return SessionError::Protocol("the cloud spoke before it said welcome".into()),
+        Err(error) => return error,
+    };
+    tracing::info!(cloud = %connection.remote_address(), software, "connected to the cloud");
+    link.set_connection(ConnectionState::Connected { cloud: connection.remote_address(), software });
+    link.set_quic(Some(connection.clone()));
+
+    let mut tasks = JoinSet::new();
+    for class in classes {
+        let limits = config.limits(class.class);
+        let backoff = Backoff::new(
+            Duration::from_millis(config.reconnect_ms_first),
+            Duration::from_millis(config.reconnect_ms_max),
+        );
+        tasks.spawn(class_stream::keep_open(connection.clone(), class.clone(), limits, backoff));
+    }
+    tasks.spawn(control.run(link.clone(), classes.clone()));
+    let ended = tasks.join_next().await;
+    // Whatever ended first, the connection's own reason says more when there is one.
+    match (connection.close_reason(), ended) {
+        (Some(reason), _) => SessionError::Lost(reason),
+        (None, Some(Ok(error))) => error,
+        (None, Some(Err(panic))) => SessionError::Protocol(format!("a task of the uplink ended: {panic}")),
+        (None, None) => SessionError::Protocol("nothing was started".into()),
+    }
+}
+
+/// Publishes how far each class is, for the status page, the cloud and the metrics.
+async fn publish(link: Arc<UplinkLink>, classes: [Arc<Progress>; 2]) {
+    let mut tick = tokio::time::interval(PUBLISH_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        let streams: Vec<_> = classes.iter().map(|class| class.status()).collect();
+        metrics::record_streams(&streams, link.is_connected());
+        link.set_streams(streams);
+    }
+}
+
+/// Says a thing once, not at every attempt.
+#[derive(Debug, Default)]
+struct Complaint(Option<(String, Instant)>);
+
+impl Complaint {
+    fn is_new(&mut self, text: &str) -> bool {
+        let said = self.0.as_ref().is_some_and(|(last, at)| last == text && at.elapsed() < COMPLAIN_AGAIN_AFTER);
+        if !said {
+            self.0 = Some((text.to_owned(), Instant::now()));
+        }
+        !said
+    }
+}
