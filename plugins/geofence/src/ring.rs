@@ -173,7 +173,8 @@ impl Ring {
             return false;
         }
         let near = |edge: usize| {
-            let from = Coord { x: (self.corners[edge].x - place.x) * scale.x, y: (self.corners[edge].y - place.y) * scale.y };
+            let from =
+                Coord { x: (self.corners[edge].x - place.x) * scale.x, y: (self.corners[edge].y - place.y) * scale.y };
             let next = self.corners[edge + 1];
             let to = Coord { x: (next.x - place.x) * scale.x, y: (next.y - place.y) * scale.y };
             squared_distance_to_origin(from, to) <= metres * metres

@@ -66,7 +66,8 @@ impl Circle {
         let reach = radius_m / METRES_PER_DEGREE * (1.0 + 1e-9) + 1e-9;
         let (south, north) = (centre.y - reach, centre.y + reach);
         let sine = reach.to_radians().sin() / centre.y.to_radians().cos();
-        let aside = if south <= -90.0 || north >= 90.0 || sine >= 1.0 { 360.0 } else { sine.asin().to_degrees() + 1e-9 };
+        let aside =
+            if south <= -90.0 || north >= 90.0 || sine >= 1.0 { 360.0 } else { sine.asin().to_degrees() + 1e-9 };
         let (mut west, mut east) = (centre.x - aside, centre.x + aside);
         if west < -180.0 || east > 180.0 {
             // Over the 180th meridian or a pole: the distance wraps by itself, the box can't.

@@ -37,7 +37,13 @@ pub struct Fix<'a> {
 }
 
 /// Applies a fix. Appends what has happened, in order, to `changes`; returns a zone that found no free slot.
-pub fn apply(zones: &Zones, settings: &Settings, row: &mut Row<'_>, fix: &Fix<'_>, changes: &mut Vec<Change>) -> Option<u32> {
+pub fn apply(
+    zones: &Zones,
+    settings: &Settings,
+    row: &mut Row<'_>,
+    fix: &Fix<'_>,
+    changes: &mut Vec<Change>,
+) -> Option<u32> {
     let before = changes.len();
     let mut slot = 0;
     while slot < row.len() {

@@ -58,10 +58,16 @@ fn what_the_schema_refuses_the_rule_refuses_too() {
         one_zone(json!({"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}})),
         one_zone(json!({"type": "Feature", "id": "", "geometry": {"type": "Polygon", "coordinates": [ring]}})),
         one_zone(json!({"type": "Feature", "id": 1.5, "geometry": {"type": "Polygon", "coordinates": [ring]}})),
-        one_zone(json!({"type": "Feature", "properties": {"id": {}}, "geometry": {"type": "Polygon", "coordinates": [ring]}})),
-        one_zone(json!({"type": "Feature", "id": "a", "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}})),
+        one_zone(
+            json!({"type": "Feature", "properties": {"id": {}}, "geometry": {"type": "Polygon", "coordinates": [ring]}}),
+        ),
+        one_zone(
+            json!({"type": "Feature", "id": "a", "geometry": {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}}),
+        ),
         one_zone(json!({"type": "Feature", "id": "a", "geometry": {"type": "Point", "coordinates": [0, 0]}})),
-        one_zone(json!({"type": "Feature", "id": "a", "properties": {"radius_m": 0}, "geometry": {"type": "Point", "coordinates": [0, 0]}})),
+        one_zone(
+            json!({"type": "Feature", "id": "a", "properties": {"radius_m": 0}, "geometry": {"type": "Point", "coordinates": [0, 0]}}),
+        ),
         one_zone(json!({"type": "Feature", "id": "a", "geometry": null})),
     ];
     for config in wrong {

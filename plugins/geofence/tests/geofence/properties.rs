@@ -161,7 +161,8 @@ const VEHICLES: u32 = 3;
 /// A config, tracks of some vehicles through overlapping zones, and whether the start is silent.
 fn drives() -> impl Strategy<Value = (String, Vec<Position>, bool)> {
     let settings = (any::<bool>(), 0_u32..400, 0_u32..40, 0_u32..40);
-    let steps = prop::collection::vec((0..VEHICLES, 0_i64..20, -6_i32..7, -6_i32..7, prop::option::of(0.0_f32..40.0)), 1..200);
+    let steps =
+        prop::collection::vec((0..VEHICLES, 0_i64..20, -6_i32..7, -6_i32..7, prop::option::of(0.0_f32..40.0)), 1..200);
     (settings, steps).prop_map(|((silent, buffer, inside, outside), steps)| {
         let zones = [square("a", 0.0, 0.0, 0.02), square("b", 0.01, 0.0, 0.02), square("c", 0.012, 0.005, 0.005)];
         let initial = if silent { "silent" } else { "emit" };

@@ -41,10 +41,13 @@ fn config(zone_file: &Path) -> String {
     format!(r#"{{"zones":{}}}"#, text(zone_file))
 }
 
+/// A vehicle and its fixes: time in milliseconds, longitude, latitude.
+type Track = (String, Vec<(i64, f64, f64)>);
+
 /// Of each vehicle the fixes that the reference used, oldest first: no time or 0/0 is dropped, of rows with the same
 /// time the first stands.
-fn accepted(rows: Vec<HashMap<String, String>>) -> Vec<(String, Vec<(i64, f64, f64)>)> {
-    let mut vehicles: Vec<(String, Vec<(i64, f64, f64)>)> = Vec::new();
+fn accepted(rows: Vec<HashMap<String, String>>) -> Vec<Track> {
+    let mut vehicles: Vec<Track> = Vec::new();
     let mut index_of = HashMap::new();
     for row in rows {
         let time_ms = match (row.get("ts_ms"), row.get("ts")) {

@@ -70,7 +70,12 @@ fn a_vague_fix_is_passed_over() {
 
 #[test]
 fn exits_stand_before_enters_and_zones_in_the_order_of_their_ids() {
-    let zones = [square("d", 0.0, 0.0, 1.0), square("c", 2.0, 0.0, 1.0), square("b", 0.0, 0.0, 1.0), square("a", 2.0, 0.0, 1.0)];
+    let zones = [
+        square("d", 0.0, 0.0, 1.0),
+        square("c", 2.0, 0.0, 1.0),
+        square("b", 0.0, 0.0, 1.0),
+        square("a", 2.0, 0.0, 1.0),
+    ];
     let positions = [position(0, 0, 0.5, 0.5), position(0, 1, 2.5, 0.5)];
     let events = run(&mut rule(&config_of(&zones, "")), &mut new_rows(1), &positions, 64);
     let got: Vec<_> = events.iter().map(|it| (it.entered, it.zone.as_str())).collect();
@@ -113,7 +118,8 @@ fn another_config_keeps_what_is_known_of_zones_that_stay() {
 
 #[test]
 fn more_zones_than_slots_are_counted_and_taken_when_a_slot_is_free() {
-    let zones: Vec<String> = (0..=SLOTS).map(|n| square(&format!("z{n:02}"), 0.0, 0.0, if n == 0 { 1.0 } else { 2.0 })).collect();
+    let zones: Vec<String> =
+        (0..=SLOTS).map(|n| square(&format!("z{n:02}"), 0.0, 0.0, if n == 0 { 1.0 } else { 2.0 })).collect();
     let mut rule = rule(&config_of(&zones, ""));
     let mut rows = new_rows(1);
     let first = run(&mut rule, &mut rows, &[position(0, 0, 0.5, 0.5)], 1);
