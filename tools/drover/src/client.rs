@@ -56,7 +56,7 @@ pub(crate) struct Answer {
 }
 
 enum Body {
-    Http3(http3::Body),
+    Http3(Box<http3::Body>),
     Tcp(http2::Body),
 }
 
@@ -159,7 +159,7 @@ impl Client {
         let (response, body) = match self.connected().await? {
             Connection::Http3(connection) => {
                 let (response, body) = connection.request(request).await?;
-                (response, Body::Http3(body))
+                (response, Body::Http3(Box::new(body)))
             }
             Connection::Tcp(connection) => {
                 let (response, body) = connection.request(request).await?;

@@ -61,7 +61,8 @@ impl Pacer {
         if let Some(clock_ms) = clock_ms {
             let gap_ms = self.previous_ms.map_or(0, |previous| clock_ms.saturating_sub(previous));
             self.elapsed_ms = self.elapsed_ms.saturating_add(gap_ms.clamp(0, GAP_MAX_MS));
-            if self.previous_ms.is_none() || gap_ms > 0 || gap_ms < -LATE_MAX_MS {
+            let late = (-LATE_MAX_MS..=0).contains(&gap_ms);
+            if self.previous_ms.is_none() || !late {
                 self.previous_ms = Some(clock_ms);
             }
         }

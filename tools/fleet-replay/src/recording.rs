@@ -30,7 +30,7 @@ const KMH_PER_MPS: f64 = 3.6;
 /// Why a recording cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordingError {
-    #[error("{0}")]
+    #[error(transparent)]
     Read(#[from] std::io::Error),
     #[error("it has no column {missing}; its columns are: {found}")]
     MissingColumn { missing: &'static str, found: String },

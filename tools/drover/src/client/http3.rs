@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Keeps the way through routers open while a stream is quiet.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// A peer that is silent for this long is gone.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Keeps the way through routers open while a stream is quiet, and notices a server that is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// A peer that does not answer for this long is gone: over UDP, a killed server says nothing.
+const IDLE_MAX: Duration = Duration::from_secs(8);
 /// When a name has several addresses, the next one is tried this much later.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(150);
 

@@ -57,7 +57,9 @@ impl fmt::Display for Problem {
         }
         for place in &self.errors {
             let pointer = if place.pointer.is_empty() { "/" } else { &place.pointer };
-            write!(f, "\n  {pointer}: {}", place.detail)?;
+            // A single place often says what the whole says.
+            let detail = if place.detail == self.detail { "here" } else { &place.detail };
+            write!(f, "\n  {pointer}: {detail}")?;
         }
         if self.status == 401 {
             write!(f, "\n  give your key with --api-key or DROVER_API_KEY")?;

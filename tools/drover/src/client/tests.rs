@@ -171,7 +171,8 @@ async fn without_udp_it_goes_over_tcp() {
 
 #[tokio::test]
 async fn nobody_there_is_said_at_once() {
-    let mut options = options(&Server::start(|_| (200, String::new())).await, false);
+    let server = Server::start(|_| (200, String::new())).await;
+    let mut options = options(&server, false);
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     options.cloud = Some(format!("https://localhost:{free}"));
     for http2 in [false, true] {

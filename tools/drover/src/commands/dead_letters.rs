@@ -18,7 +18,7 @@ const PAYLOAD_SHOWN: usize = 60;
 #[command(after_help = "\
 Examples:
   drover dead-letters --edge http://127.0.0.1:9464
-  drover dead-letters --edge http://127.0.0.1:9464 --reason null_island --format ndjson
+  drover dead-letters --edge http://127.0.0.1:9464 --reason null_position --format ndjson
 
 Asks the edge itself, on its admin listener (`[admin] listen` in edge.toml; addresses.json in its data directory).")]
 pub(crate) struct DeadLetters {

@@ -133,7 +133,7 @@ mod tests {
                 {"class": "telemetry", "cloud_next": 90, "lag_offsets": 10, "lag_s": 2.5},
                 {"class": "alerts", "cloud_next": 4, "lag_offsets": 0, "lag_s": 0.0},
             ],
-            "counters": {"admitted": 100, "repeats": 1, "late": 2, "conflicts": 0, "refused": {"null_island": 3, "wrong_shape": 0}},
+            "counters": {"admitted": 100, "repeats": 1, "late": 2, "conflicts": 0, "refused": {"null_position": 3, "wrong_shape": 0}},
             "deployments": [{"name": "zones", "revision": 2, "plugin_name": "geofence", "plugin_version": "1.0.0",
                 "state": "refused", "error": "no such zone"}],
         }, {"edge": "depot-2", "connected": false}]});
@@ -142,6 +142,6 @@ mod tests {
         assert_eq!(rows[1][5], "none");
         assert_eq!(rows[2], ["depot-2", "down", "-", "-", "-", "-", "-"]);
         assert_eq!(deployments(&status), [["depot-1", "zones", "2", "geofence@1.0.0", "refused: no such zone"]]);
-        assert_eq!(counters(&status)[0], ["depot-1", "100", "1", "2", "0", "3 null_island"]);
+        assert_eq!(counters(&status)[0], ["depot-1", "100", "1", "2", "0", "3 null_position"]);
     }
 }
