@@ -1,6 +1,6 @@
 //! The real geofence under the limits as shipped, where `cargo xtask build-plugins` has built it.
 
-use crate::guest::{engine, limits, positions};
+use crate::guest::{engine, positions};
 use plugin_host::{CONFIG_BYTES_MAX, ConfigError, InstanceLimits, Plugin};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -41,8 +41,10 @@ fn a_city_fits_the_limits() {
     let Some(plugin) = plugin() else { return };
     let config = json!({"zones": zones(263, 380)});
     assert!(config.to_string().len() < CONFIG_BYTES_MAX);
-    let mut instance = plugin.configure(&config).unwrap().instantiate().unwrap();
-    println!("{} KiB of memory after the config", instance.memory_bytes() / 1024);
+    let configured = plugin.configure(&config).unwrap();
+    let started = std::time::Instant::now();
+    let mut instance = configured.instantiate().unwrap();
+    println!("{} KiB of memory and {:?} for the config", instance.memory_bytes() / 1024, started.elapsed());
     assert!(instance.memory_bytes() < InstanceLimits::default().memory_bytes_max);
     let row_bytes = plugin.descriptor().row_bytes as usize;
     let outcome = instance.evaluate(&positions(64), &vec![0; 64 * row_bytes]).unwrap();
@@ -57,7 +59,8 @@ fn a_vehicle_in_a_zone_enters_it_and_a_second_run_is_the_same() {
     let run = || configured.instantiate().unwrap().evaluate(&positions(16), &vec![0; 16 * row_bytes]).unwrap();
     let (one, other) = (run(), run());
     assert!(!one.proposals.is_empty());
-    assert_eq!(one, other);
+    // As text: a value of NaN is not equal to itself.
+    assert!(format!("{one:?}") == format!("{other:?}"), "two runs differ");
 }
 
 #[test]
@@ -83,6 +86,6 @@ fn figures() {
             rows = instance.evaluate(&positions, &rows).unwrap().rows;
         }
         let ns = started.elapsed().as_nanos() / u128::from(rounds * batch);
-        println!("batches of {batch}: {ns} ns a position, of at most {} ms", limits().batch_ms_max);
+        println!("batches of {batch}: {ns} ns a position");
     }
 }

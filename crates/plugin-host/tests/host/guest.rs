@@ -29,7 +29,9 @@ pub(crate) struct Guest {
     pub(crate) schema: Value,
     pub(crate) state_version: u32,
     pub(crate) row_bytes: u32,
-    /// More imports, globals and functions.
+    /// More imports.
+    pub(crate) imports: String,
+    /// More memories, tables and functions.
     pub(crate) extra: String,
     pub(crate) describe_first: String,
     /// Has `$config` and `$config_len`; leaves the address of a result.
@@ -51,6 +53,7 @@ impl Default for Guest {
             schema: json!({"type": "object"}),
             state_version: 1,
             row_bytes: 8,
+            imports: String::new(),
             extra: String::new(),
             describe_first: String::new(),
             configure: format!("(i32.store8 (i32.const {ANSWER_AT}) (i32.const 0)) (i32.const {ANSWER_AT})"),
@@ -134,13 +137,14 @@ impl Guest {
             writeln!(text, "(data (i32.const {at}) \"{escaped}\")").unwrap();
             text
         });
-        let Self { extra, describe_first, configure, migrate, evaluate, state_version, row_bytes, .. } = self;
+        let Self { imports, extra, describe_first, configure, migrate, evaluate, state_version, row_bytes, .. } = self;
         let (name_len, version_len, schema_len) = (self.name.len(), self.version.len(), schema.len());
         let text = format!(
             r#"(module
               (import "drover:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))
-              {extra}
+              {imports}
               (memory (export "memory") 2)
+              {extra}
               (global $top (mut i32) (i32.const {heap_at}))
               {data}
               (func (export "cabi_realloc") (param $old i32) (param $old_len i32) (param $align i32) (param $len i32)

@@ -38,10 +38,10 @@ fn a_component_cut_anywhere_is_refused() {
 
 /// A component that also imports and calls `now` of another interface.
 fn importing(interface: &str, world_import: &str, more_wit: &str) -> Vec<u8> {
-    let wit = WIT.replace("  import log;", &format!("  import log;\n  import {world_import};")) + more_wit;
-    let extra = format!(r#"(import "{interface}" "now" (func $now (result i64)))"#);
+    let wit = WIT.replace("  import log;", &format!("  import log;\n  import {world_import}")) + more_wit;
+    let imports = format!(r#"(import "{interface}" "now" (func $now (result i64)))"#);
     let evaluate = format!("(drop (call $now)) {}", Guest::default().evaluate);
-    Guest { wit, extra, evaluate, ..Guest::default() }.component()
+    Guest { wit, imports, evaluate, ..Guest::default() }.component()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn an_import_that_is_not_offered_is_named() {
     let error = engine.load(&inline).unwrap_err();
     assert!(matches!(&error, LoadError::UnknownImport(name) if name == "clock"), "{error}");
 
-    let ours = importing("drover:plugin/clock@1.0.0", "clock", "interface clock { now: func() -> u64; }");
+    let ours = importing("drover:plugin/clock@1.0.0", "clock;", "interface clock { now: func() -> u64; }");
     let error = engine.load(&ours).unwrap_err();
     assert!(error.to_string().contains("drover:plugin/clock@1.0.0"), "{error}");
 }
@@ -62,9 +62,9 @@ fn a_function_of_log_that_is_not_offered_is_named() {
         "write: func(level: level, message: string);",
         "write: func(level: level, message: string); now: func() -> u64;",
     );
-    let extra = r#"(import "drover:plugin/log@1.0.0" "now" (func $now (result i64)))"#.to_owned();
+    let imports = r#"(import "drover:plugin/log@1.0.0" "now" (func $now (result i64)))"#.to_owned();
     let evaluate = format!("(drop (call $now)) {}", Guest::default().evaluate);
-    let error = engine().load(&Guest { wit, extra, evaluate, ..Guest::default() }.component()).unwrap_err();
+    let error = engine().load(&Guest { wit, imports, evaluate, ..Guest::default() }.component()).unwrap_err();
     assert!(matches!(&error, LoadError::Mismatch(text) if text.contains("now")), "{error}");
 }
 

@@ -18,10 +18,15 @@ fn engine() -> PluginEngine {
     engine_with(InstanceLimits { configure_ms_max: 200, ..limits() })
 }
 
+/// Failing cases are printed; nothing is stored.
+fn cases(count: u32) -> Config {
+    Config { failure_persistence: None, ..Config::with_cases(count) }
+}
+
 #[test]
 fn random_bytes_never_panic() {
     let engine = engine();
-    let mut runner = TestRunner::new(Config::with_cases(300));
+    let mut runner = TestRunner::new(cases(300));
     let bytes = (
         prop_oneof![Just(&b""[..]), Just(&b"\0asm"[..]), Just(&b"\0asm\x0d\0\x01\0"[..])],
         prop::collection::vec(any::<u8>(), 0..600),
@@ -39,7 +44,7 @@ fn mutated_components_never_panic() {
     for original in originals() {
         let engine = engine();
         let accepted = RefCell::new(0);
-        let mut runner = TestRunner::new(Config::with_cases(200));
+        let mut runner = TestRunner::new(cases(200));
         let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
         runner
             .run(&changes, |changes| {
