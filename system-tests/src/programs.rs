@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Version of the geofence that is swapped in: the same behaviour under another name.
-pub const REBUILT_VERSION: &str = "0.1.1-rebuilt";
+pub const REBUILT_VERSION: &str = "1.0.1-rebuilt";
 
 /// The built binaries and plugins.
 #[derive(Debug, Clone)]

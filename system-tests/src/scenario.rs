@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Recordings with fewer rows are held while something happens half way.
+const HELD_BELOW_ROWS: u64 = 50_000;
 /// Everything sent has arrived at the partner this long after the last acknowledgement.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(120);
 /// `fleet-replay` has written its summary and ended by then.
@@ -125,7 +127,16 @@ pub fn play(
         Drive::Simulated { .. } => 0,
     };
     let summary_path = directory.join("summary.json");
-    let arguments = replay_arguments(scenario);
+    let mut arguments = replay_arguments(scenario);
+    // A small recording would be through before anything could happen half way: it is held there.
+    let held_until = directory.join("go-on");
+    if let Some(Swap::Rebuilt { at_share }) = scenario.swap
+        && total < HELD_BELOW_ROWS
+    {
+        let rows = (at_share * total as f64) as u64;
+        let held = ["--hold-after".to_owned(), rows.to_string(), "--hold-until".to_owned()];
+        arguments.extend(held.into_iter().chain([held_until.display().to_string()]));
+    }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     say(&format!("playing into the edge over MQTT: fleet-replay {}", arguments.join(" ")));
     let started = Instant::now();
@@ -138,6 +149,7 @@ pub fn play(
                 Some(Swap::Rebuilt { .. }) => {
                     say(&format!("swapping the component for a rebuilt one, after {} readings", progress.dealt_with));
                     fleet.deploy(&programs.geofence_rebuilt(), &config)?;
+                    std::fs::write(&held_until, "")?;
                 }
                 Some(Swap::Stricter { .. }) => swap_for_stricter(&fleet, programs, &config, say)?,
                 None => {}
@@ -240,7 +252,7 @@ fn write_rule_config(fleet: &Fleet, scenario: &Scenario, directory: &Path) -> Re
 /// Readings that the edge has decided about since it was set up: durable ones survive a restart, counters do not.
 fn dealt_with(fleet: &Fleet) -> Result<u64> {
     let status = fleet.edge_status()?;
-    let durable = status["applied_offset"].as_u64().unwrap_or(0);
+    let durable = stream_figure(&status, "telemetry", "next");
     let counters = &status["counters"];
     let refused: u64 = counters["refused"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
     Ok(durable + counters["repeats"].as_u64().unwrap_or(0) + refused)
@@ -249,8 +261,7 @@ fn dealt_with(fleet: &Fleet) -> Result<u64> {
 /// The partner has everything when it has as many distinct events as the edge has written; then it is interrupted, as
 /// a person would do it.
 fn wait_for_partner(partner: &mut Process, alerts_path: &Path, edge: &Value) -> Result<()> {
-    let streams = edge["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let written = streams.iter().find(|s| s["class"] == "alerts").and_then(|s| s["next"].as_u64()).unwrap_or(0);
+    let written = stream_figure(edge, "alerts", "next");
     wait_for("the partner's last alert", ARRIVED_WITHIN, || {
         partner.check_alive()?;
         let lines = std::fs::read(alerts_path)?.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -260,11 +271,14 @@ fn wait_for_partner(partner: &mut Process, alerts_path: &Path, edge: &Value) -> 
     Ok(())
 }
 
+/// A figure of a stream in a status; 0 when there is none.
+fn stream_figure(status: &Value, class: &str, field: &str) -> u64 {
+    let streams = status["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+    streams.iter().find(|stream| stream["class"] == class).and_then(|stream| stream[field].as_u64()).unwrap_or(0)
+}
+
 fn report(summary: &Value, edge: &Value, cloud: &Value, received: &[Alert], seconds: f64) -> Value {
-    let stream = |status: &Value, class: &str, field: &str| {
-        let streams = status["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
-        streams.iter().find(|s| s["class"] == class).and_then(|s| s[field].as_u64()).unwrap_or(0)
-    };
+    let stream = stream_figure;
     let written = stream(edge, "alerts", "next");
     let doubled = alerts::doubled(received) as u64;
     let distinct = received.len() as u64 - doubled;

@@ -17,9 +17,9 @@ pub(crate) fn release_programs() -> Result<Programs> {
 
 fn programs_of(profile: &str, directory: &str) -> Result<Programs> {
     println!("building drover-edge, drover-cloud, drover and fleet-replay (the first time takes some minutes)");
-    let packages = ["drover-edge", "drover-cloud", "drover", "fleet-replay"].map(|name| ["-p", name]).concat();
-    workspace::run(workspace::cargo().args(["build", "--profile", profile, "--bins"]).args(packages))?;
-    println!("building the geofence component, twice: 0.1.0, and {REBUILT_VERSION} for the swap");
+    // The whole workspace: with the features that its tests get, so that nothing is compiled twice.
+    workspace::run(workspace::cargo().args(["build", "--workspace", "--bins", "--profile", profile]))?;
+    println!("building the geofence component, and once more as {REBUILT_VERSION} for the swap");
     plugin_build::build_plugin("geofence", None)?;
     plugin_build::build_plugin("geofence", Some(REBUILT_VERSION))?;
     let programs = Programs::in_target(&workspace::target_dir()?, directory);

@@ -104,6 +104,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(READINGS_PER_MESSAGE_MAX)))]
     pub(crate) readings_per_message: u16,
 
+    /// After this many readings wait until the file of --hold-until exists: for doing something half way
+    #[arg(long, value_name = "NUMBER", requires = "hold_until")]
+    pub(crate) hold_after: Option<u64>,
+
+    /// The file whose appearance ends --hold-after
+    #[arg(long, value_name = "FILE", requires = "hold_after")]
+    pub(crate) hold_until: Option<PathBuf>,
+
     /// Give up after this long without a connection
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::duration::parse)]
     pub(crate) give_up_after: Duration,

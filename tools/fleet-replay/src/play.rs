@@ -28,6 +28,9 @@ const QUEUE_PER_VEHICLE: usize = 16;
 /// After Ctrl-C, acknowledgements that are on their way may arrive within this.
 const LAST_ACKNOWLEDGEMENTS_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often a held play looks for its file.
+const HOLD_LOOKS_EVERY: Duration = Duration::from_millis(20);
+
 /// How a play ended when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -66,7 +69,7 @@ pub(crate) async fn play(arguments: &Arguments) -> anyhow::Result<Ended> {
         refused: None,
         resent: counters.resent.load(Relaxed),
         vehicles,
-        seconds,
+        seconds: (seconds * 1_000.0).round() / 1_000.0,
         readings_per_s: if seconds > 0.0 { (delivered as f64 / seconds).round() } else { 0.0 },
         interrupted: matches!(played, Ok(Ended::Interrupted)),
     };
@@ -160,9 +163,12 @@ impl Crew {
         let start = tokio::time::Instant::now();
         let mut readings = source.iterator;
         let mut more = true;
+        let mut played = 0;
         while more {
+            let held = arguments.hold_until.as_deref().filter(|_| arguments.hold_after == Some(played));
             let complete = match readings.next() {
                 Some(reading) => {
+                    played += 1;
                     let due = pacer.due(reading.clock_ms);
                     grouping.push(due, reading)
                 }
@@ -174,6 +180,9 @@ impl Crew {
             let Some((due, message)) = complete else { continue };
             let queue = self.queue(&message.vehicle);
             let hand_over = async {
+                if let Some(file) = held {
+                    appears(file).await;
+                }
                 if !due.is_zero() {
                     tokio::time::sleep_until(start + due).await;
                 }
@@ -234,6 +243,13 @@ impl Crew {
 /// FNV-1a: the same on every machine and in every version, so that a play can be repeated.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Ends when the file exists.
+async fn appears(file: &Path) {
+    while !tokio::fs::try_exists(file).await.unwrap_or(false) {
+        tokio::time::sleep(HOLD_LOOKS_EVERY).await;
+    }
 }
 
 /// Ends at Ctrl-C or SIGTERM.
