@@ -1,0 +1,218 @@
+//! Puts the parts together, runs them, and takes them down in order.
+
+use crate::cloud_ingest::{CloudIngest, CloudIngestError, EdgeRegistry, PluginBytes};
+use crate::config::{CloudConfig, ConfigError};
+use crate::projections::latest::Latest;
+use crate::registry::{Registry, StorageError};
+use crate::serving::{self, Edges, KnownEdge, Listener};
+use bytes::Bytes;
+use event_log::{EventLog, RedbLog, RedbOptions};
+use observability::Observability;
+use plugin_host::{EngineConfig, PluginEngine};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use vehicle_runtime::{Clock, Logs, NoPlugins, Runtime, system_clock};
+
+/// Where the program says which addresses it listens on, in the data folder.
+const ADDRESSES_FILE: &str = "addresses.json";
+
+/// Why the cloud could not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder.
+    #[error("data_dir = {0}: {1}")]
+    DataDir(String, io::Error),
+    /// A log.
+    #[error("the log {0} cannot be opened: {1}")]
+    Log(&'static str, event_log::OpenError),
+    /// The plugin engine.
+    #[error(transparent)]
+    Engine(#[from] plugin_host::EngineError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] StorageError),
+    /// The vehicles.
+    #[error("the vehicles cannot be brought back: {0}")]
+    Runtime(#[from] vehicle_runtime::StartError),
+    /// The edges' door.
+    #[error(transparent)]
+    CloudIngest(#[from] CloudIngestError),
+    /// The partners' door.
+    #[error("serving.listen = {0} cannot be bound: {1}")]
+    Bind(std::net::SocketAddr, io::Error),
+    /// The partners' door.
+    #[error(transparent)]
+    Serving(#[from] serving::StartError),
+    /// A task ended by a panic.
+    #[error("a part of the program failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A cloud that has everything it needs and listens, but answers nothing yet.
+pub struct Cloud {
+    config: CloudConfig,
+    logs: Logs,
+    registry: Registry,
+    edges: Arc<EdgeRegistry>,
+    latest: Arc<Latest>,
+    runtime: Arc<Runtime>,
+    ingest: CloudIngest,
+    listener: Listener,
+    observability: Observability,
+    clock: Clock,
+}
+
+impl Cloud {
+    /// Opens logs and registry, binds sockets, brings the vehicles back.
+    ///
+    /// # Errors
+    /// See [`CloudError`].
+    pub async fn start(config: CloudConfig, observability: Observability) -> Result<Self, CloudError> {
+        let clock = system_clock();
+        let data_dir = config.data_dir.clone();
+        std::fs::create_dir_all(&data_dir)
+            .map_err(|error| CloudError::DataDir(data_dir.display().to_string(), error))?;
+        let (opened, opened_clock) = (data_dir.clone(), clock.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let logs = Logs { telemetry: open(&opened, "telemetry.redb")?, events: open(&opened, "events.redb")? };
+            let cache_dir = Some(opened.join("plugin-cache"));
+            let engine = PluginEngine::new(EngineConfig { cache_dir, ..EngineConfig::default() })?;
+            let registry = Registry::open(&opened, logs.events.clone(), engine, opened_clock)?;
+            Ok::<_, CloudError>((logs, registry))
+        });
+        let (logs, registry) = opening.await??;
+        let ingest = CloudIngest::bind(config.cloud_ingest.clone())?;
+        let listen = config.serving.listen;
+        let listener = Listener::bind(listen).map_err(|error| CloudError::Bind(listen, error))?;
+        let latest = Arc::new(Latest::default());
+        let actors = config.actors.clone();
+        let runtime = Runtime::start(actors, logs.clone(), latest.clone(), Arc::new(NoPlugins), clock.clone()).await?;
+        let edges = Arc::new(EdgeRegistry::new(clock.clone()));
+        let cloud = Self { config, logs, registry, edges, latest, runtime, ingest, listener, observability, clock };
+        cloud.write_addresses(&data_dir)?;
+        tracing::info!(cloud_ingest = %cloud.ingest.local_addr(), serving = %cloud.listener.address(),
+            vehicles = cloud.latest.count(), "the cloud is ready");
+        Ok(cloud)
+    }
+
+    /// Answers until `shutdown`, then drains; says so when the deadline for that is missed.
+    ///
+    /// # Errors
+    /// When a part stopped by itself.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), CloudError> {
+        let drain = self.config.drain();
+        let (chain, private_key) = self.config.serving.identity()?;
+        let observability = self.observability.clone();
+        let parts = serving::Parts {
+            events: self.logs.events.clone(),
+            latest: self.latest,
+            registry: self.registry.clone(),
+            edges: Arc::new(KnownEdges { edges: self.edges.clone(), clock: self.clock.clone() }),
+            api_keys: self.config.api_keys,
+            open_metrics: self.config.serving.open_metrics,
+            metrics_text: Box::new(move || observability.metrics_text()),
+            clock: self.clock,
+            heartbeat: None,
+        };
+        let deadlines = self.config.serving.deadlines;
+        let stop = shutdown.child_token();
+        let deployments = self.registry.deployments();
+        let plugins = Arc::new(Components(self.registry));
+        let mut serving = tokio::spawn(serving::run(parts, self.listener, chain, private_key, deadlines, stop.clone()));
+        let ingest = self.ingest.run(self.logs, self.runtime.clone(), self.edges, deployments, plugins, stop.clone());
+        let mut ingest = tokio::spawn(ingest);
+        let mut ended = Ok(());
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            result = &mut serving => ended = result.map_err(CloudError::from).and_then(|r| r.map_err(CloudError::from)),
+            result = &mut ingest => ended = result.map_err(CloudError::from).and_then(|r| r.map_err(CloudError::from)),
+        }
+        stop.cancel();
+        tracing::info!(drain_s = drain.as_secs(), "stopping");
+        let draining = async {
+            while !serving.is_finished() {
+                let _ = (&mut serving).await;
+            }
+            while !ingest.is_finished() {
+                let _ = (&mut ingest).await;
+            }
+            if let Err(error) = self.runtime.shutdown().await {
+                tracing::error!(%error, "the vehicles did not stop well; the next start applies readings again");
+            }
+        };
+        match tokio::time::timeout(drain, draining).await {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!(
+                drain_s = drain.as_secs(),
+                "stopped before everything was drained; nothing durable is lost"
+            ),
+        }
+        ended
+    }
+
+    fn write_addresses(&self, data_dir: &Path) -> Result<(), CloudError> {
+        let addresses = serde_json::json!({
+            "cloud_ingest": self.ingest.local_addr().to_string(),
+            "serving": self.listener.address().to_string(),
+        });
+        let part = data_dir.join("addresses.json.part");
+        let write = || {
+            let mut file = std::fs::File::create(&part)?;
+            file.write_all(addresses.to_string().as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&part, data_dir.join(ADDRESSES_FILE))
+        };
+        write().map_err(|error| CloudError::DataDir(data_dir.display().to_string(), error))
+    }
+}
+
+fn open(data_dir: &Path, name: &'static str) -> Result<Arc<dyn EventLog>, CloudError> {
+    let log = RedbLog::open(&data_dir.join(name), RedbOptions::default());
+    Ok(Arc::new(log.map_err(|error| CloudError::Log(name, error))?))
+}
+
+/// Cloud ingest's view of the edges, as serving reads it.
+struct KnownEdges {
+    edges: Arc<EdgeRegistry>,
+    clock: Clock,
+}
+
+impl Edges for KnownEdges {
+    fn edges(&self) -> Vec<KnownEdge> {
+        let now = (self.clock)();
+        let known = |view: crate::cloud_ingest::EdgeView| {
+            let mut status = view.status.unwrap_or_default();
+            if status.software.is_empty() {
+                status.software = view.software;
+            }
+            KnownEdge {
+                edge: view.edge.to_string(),
+                connected: view.connected,
+                last_seen_ms: now.since_ms(view.last_seen).max(0) as u64,
+                status,
+                received: view.received,
+            }
+        };
+        self.edges.edges().into_iter().map(known).collect()
+    }
+}
+
+/// The registry's components, as edges fetch them.
+struct Components(Registry);
+
+impl PluginBytes for Components {
+    fn plugin_bytes(&self, hash: &str) -> Option<Bytes> {
+        match self.0.component(hash.parse().ok()?) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(hash, %error, "a component cannot be read");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The registry: components and deployments of each tenant, durable before they are answered.
+//!
+//! A component's bytes and a config are files named after their hash; what refers to them is a record in the events
+//! log's snapshots, committed after the files are on the disk. Edges learn of changes by [`Registry::deployments`].
+//!
+//! Nothing is removed yet, and a deployment cannot be taken back, only replaced.
+
+mod deployments;
+mod files;
+mod plugins;
+mod record;
+
+pub use deployments::{Changed, DeployError};
+pub use plugins::UploadError;
+pub use record::{DeploymentRecord, PluginRecord, Revision};
+
+use event_log::{Commit, CommitError, EventLog, Snapshot};
+use files::Files;
+use fleet_model::{DeploymentName, TenantId};
+use fleet_wire::control::{DeploymentSet, DeploymentSpec};
+use parking_lot::RwLock;
+use plugin_host::{PluginEngine, PluginHash};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+use vehicle_runtime::Clock;
+
+/// Components of one tenant.
+const PLUGINS_PER_TENANT_MAX: usize = 1_000;
+/// Deployments of one tenant.
+const DEPLOYMENTS_PER_TENANT_MAX: usize = 100;
+/// Revisions that a deployment remembers.
+const HISTORY_MAX: usize = 16;
+/// Components that are checked at a time: each may keep a core busy for seconds.
+const CHECKS_MAX: usize = 1;
+/// Components that wait to be checked; each is in memory meanwhile.
+const CHECKS_WAITING_MAX: usize = 8;
+
+/// Components and deployments. Clones share them.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    log: Arc<dyn EventLog>,
+    engine: PluginEngine,
+    clock: Clock,
+    components: Files,
+    configs: Files,
+    known: RwLock<Known>,
+    /// One change at a time, from its checks to its commit.
+    changing: tokio::sync::Mutex<()>,
+    checks: tokio::sync::Semaphore,
+    checks_waiting: tokio::sync::Semaphore,
+    published: watch::Sender<DeploymentSet>,
+}
+
+#[derive(Default)]
+struct Known {
+    plugins: BTreeMap<(TenantId, PluginHash), PluginRecord>,
+    deployments: BTreeMap<(TenantId, DeploymentName), DeploymentRecord>,
+}
+
+/// Why something could not be stored or read back. Nothing of the change took effect.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A file.
+    #[error("the registry's files: {0}")]
+    Files(#[from] std::io::Error),
+    /// The events log, on writing.
+    #[error("the events log: {0}")]
+    Commit(#[from] CommitError),
+    /// The events log, on reading.
+    #[error("the events log: {0}")]
+    Read(#[from] event_log::ReadError),
+    /// A record that this build cannot read.
+    #[error("the record {key} cannot be read: {what}")]
+    Record {
+        /// Which.
+        key: String,
+        /// Why.
+        what: String,
+    },
+    /// A task of ours ended early.
+    #[error("a task ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Registry {
+    /// Reads what is there. Blocks for the disk.
+    ///
+    /// # Errors
+    /// When files or records cannot be read.
+    pub fn open(
+        data_dir: &Path,
+        log: Arc<dyn EventLog>,
+        engine: PluginEngine,
+        clock: Clock,
+    ) -> Result<Self, StorageError> {
+        let components = Files::open(data_dir.join("plugins"), "wasm")?;
+        let configs = Files::open(data_dir.join("configs"), "json")?;
+        let mut known = Known::default();
+        for record in records::<PluginRecord>(&*log, record::PLUGINS)? {
+            if !components.contains(record.hash) {
+                tracing::error!(hash = %record.hash, tenant = %record.tenant, "a component's file is missing");
+            }
+            known.plugins.insert((record.tenant.clone(), record.hash), record);
+        }
+        for record in records::<DeploymentRecord>(&*log, record::DEPLOYMENTS)? {
+            known.deployments.insert((record.tenant.clone(), record.name.clone()), record);
+        }
+        let registry = Self(Arc::new(Inner {
+            log,
+            engine,
+            clock,
+            components,
+            configs,
+            known: RwLock::new(known),
+            changing: tokio::sync::Mutex::default(),
+            checks: tokio::sync::Semaphore::new(CHECKS_MAX),
+            checks_waiting: tokio::sync::Semaphore::new(CHECKS_WAITING_MAX),
+            published: watch::Sender::default(),
+        }));
+        registry.publish()?;
+        Ok(registry)
+    }
+
+    /// What edges shall run, and changes to it.
+    #[must_use]
+    pub fn deployments(&self) -> watch::Receiver<DeploymentSet> {
+        self.0.published.subscribe()
+    }
+
+    /// Puts the current deployments where edges see them. Blocks for the disk.
+    fn publish(&self) -> Result<(), StorageError> {
+        let records: Vec<_> = self.0.known.read().deployments.values().cloned().collect();
+        // Revisions only grow and nothing is removed: their sum counts changes, across restarts too.
+        let generation = records.iter().map(|record| record.current.revision).sum();
+        let mut deployments = Vec::with_capacity(records.len());
+        for record in records {
+            deployments.push(DeploymentSpec {
+                config: self.config(record.current.config)?,
+                tenant: record.tenant,
+                name: record.name,
+                revision: record.current.revision,
+                plugin_hash: record.current.plugin.to_string(),
+                plugin_name: record.current.plugin_name,
+                plugin_version: record.current.plugin_version,
+            });
+        }
+        self.0.published.send_replace(DeploymentSet { generation, deployments });
+        Ok(())
+    }
+
+    /// A stored config. Blocks for the disk.
+    fn config(&self, hash: PluginHash) -> Result<serde_json::Value, StorageError> {
+        let wrong = |what: String| StorageError::Record { key: format!("config {hash}"), what };
+        let bytes = self.0.configs.get(hash)?.ok_or_else(|| wrong("its file is missing".into()))?;
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
+    }
+
+    async fn commit(&self, key: Vec<u8>, record: &impl serde::Serialize) -> Result<(), StorageError> {
+        let value = serde_json::to_vec(record).map_err(|error| StorageError::Record {
+            key: String::from_utf8_lossy(&key).into(),
+            what: error.to_string(),
+        })?;
+        let snapshots = vec![Snapshot { key, value: Some(value.into()) }];
+        let log = self.0.log.clone();
+        let ticket = tokio::task::spawn_blocking(move || log.submit(Commit { snapshots, ..Commit::default() })).await?;
+        ticket.durable().await?;
+        Ok(())
+    }
+}
+
+fn records<T: DeserializeOwned>(log: &dyn EventLog, prefix: &str) -> Result<Vec<T>, StorageError> {
+    let mut found = Vec::new();
+    for (key, value) in log.snapshots(prefix.as_bytes())? {
+        let key = String::from_utf8_lossy(&key).into_owned();
+        let record =
+            serde_json::from_slice(&value).map_err(|error| StorageError::Record { key, what: error.to_string() })?;
+        found.push(record);
+    }
+    Ok(found)
+}

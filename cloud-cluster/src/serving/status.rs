@@ -1,0 +1,192 @@
+//! `/v1/status`: how the edges and this cloud stand, for operators.
+
+use super::App;
+use super::auth::Caller;
+use super::deployments::phase;
+use super::problem::Problem;
+use axum::Json;
+use axum::extract::State;
+use fleet_model::EventClass;
+use fleet_wire::control::{DeploymentStatus, EdgeStatus, StreamStatus};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Who knows the edges: cloud ingest.
+pub trait Edges: Send + Sync + 'static {
+    /// Every edge that ever connected since the start, by name.
+    fn edges(&self) -> Vec<KnownEdge>;
+}
+
+/// What is known of an edge.
+#[derive(Debug, Clone)]
+pub struct KnownEdge {
+    /// Its name, as its certificate has it.
+    pub edge: String,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// Milliseconds since it last said something.
+    pub last_seen_ms: u64,
+    /// What it said last.
+    pub status: EdgeStatus,
+    /// By class: the cloud has everything of this edge below this offset.
+    pub received: BTreeMap<EventClass, u64>,
+}
+
+/// How everything stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// Of this cloud.
+    version: &'static str,
+    edges: Vec<Edge>,
+    /// Vehicles of all tenants.
+    vehicles: usize,
+    events: EventCounts,
+}
+
+/// How many events were ever written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventCounts {
+    alerts: u64,
+}
+
+/// How an edge stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Edge {
+    edge: String,
+    connected: bool,
+    software: String,
+    last_seen_ms: u64,
+    streams: Vec<EdgeStream>,
+    /// The edge's actors have applied all readings below.
+    applied_offset: u64,
+    counters: EdgeCounters,
+    deployments: Vec<EdgeDeploymentStatus>,
+}
+
+/// One class's way from an edge to here, in offsets of the edge's log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EdgeStream {
+    class: &'static str,
+    /// Where the edge's next record will stand.
+    edge_next: u64,
+    /// The cloud has everything below.
+    cloud_next: u64,
+    /// The difference.
+    lag_offsets: u64,
+    /// Seconds since the oldest record that is not here yet was written.
+    lag_s: f64,
+}
+
+/// What an edge's admission counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EdgeCounters {
+    admitted: u64,
+    repeats: u64,
+    late: u64,
+    conflicts: u64,
+    /// By reason.
+    refused: BTreeMap<String, u64>,
+    vehicles: u64,
+}
+
+/// How a deployment fares on an edge.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EdgeDeploymentStatus {
+    tenant: String,
+    name: String,
+    revision: u64,
+    /// `loading`, `active` or `refused`.
+    state: &'static str,
+    #[schema(required)]
+    error: Option<String>,
+    plugin_name: String,
+    plugin_version: String,
+    #[schema(required)]
+    swap: Option<Swap>,
+}
+
+/// What the last swap cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Swap {
+    from_version: String,
+    to_version: String,
+    batches_delayed: u64,
+    slowest_batch_ms: f64,
+    swap_ms: f64,
+}
+
+impl EdgeStream {
+    fn of(stream: &StreamStatus, received: &BTreeMap<EventClass, u64>) -> Self {
+        let cloud_next = received.get(&stream.class).copied().unwrap_or(stream.acked).max(stream.acked);
+        let lag_offsets = stream.next.saturating_sub(cloud_next);
+        let lag_ms = if lag_offsets == 0 { 0 } else { stream.oldest_unacked_ms.unwrap_or(0).max(0) };
+        Self {
+            class: stream.class.as_str(),
+            edge_next: stream.next,
+            cloud_next,
+            lag_offsets,
+            lag_s: lag_ms as f64 / 1_000.0,
+        }
+    }
+}
+
+impl From<DeploymentStatus> for EdgeDeploymentStatus {
+    fn from(said: DeploymentStatus) -> Self {
+        Self {
+            tenant: said.tenant.to_string(),
+            name: said.name.to_string(),
+            revision: said.revision,
+            state: phase(said.state),
+            error: said.error,
+            plugin_name: said.plugin_name,
+            plugin_version: said.plugin_version,
+            swap: said.swap.map(|swap| Swap {
+                from_version: swap.from_version,
+                to_version: swap.to_version,
+                batches_delayed: swap.batches_delayed,
+                slowest_batch_ms: swap.slowest_batch_ms,
+                swap_ms: swap.swap_ms,
+            }),
+        }
+    }
+}
+
+impl From<KnownEdge> for Edge {
+    fn from(known: KnownEdge) -> Self {
+        let status = known.status;
+        let counters = status.counters;
+        Self {
+            edge: known.edge,
+            connected: known.connected,
+            software: status.software,
+            last_seen_ms: known.last_seen_ms,
+            streams: status.streams.iter().map(|stream| EdgeStream::of(stream, &known.received)).collect(),
+            applied_offset: status.applied_offset,
+            counters: EdgeCounters {
+                admitted: counters.admitted,
+                repeats: counters.repeats,
+                late: counters.late,
+                conflicts: counters.conflicts,
+                refused: counters.refused,
+                vehicles: counters.vehicles,
+            },
+            deployments: status.deployments.into_iter().map(EdgeDeploymentStatus::from).collect(),
+        }
+    }
+}
+
+/// How edges and cloud stand. For operators.
+#[utoipa::path(get, path = "/v1/status", tag = "operations", responses(
+    (status = 200, description = "Now", body = Status),
+    (status = 403, description = "Not an operator's key", body = Problem),
+))]
+pub(crate) async fn get_status(State(app): State<App>, caller: Caller) -> Result<Json<Status>, Problem> {
+    caller.operator()?;
+    Ok(Json(Status {
+        version: app.version,
+        edges: app.edges.edges().into_iter().map(Edge::from).collect(),
+        vehicles: app.latest.count(),
+        events: EventCounts { alerts: app.feed.next() },
+    }))
+}

@@ -1,0 +1,13 @@
+//! The HTTP API through real sockets: TLS, QUIC, and the clients of other crates.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod access;
+mod client;
+mod cloud;
+mod foreign;
+mod hostile;
+mod openapi;
+mod rules;
+mod same_bytes;
+mod streams;
+mod vehicles;
