@@ -156,3 +156,71 @@ impl Admission {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fleet;
+    use event_log::{Append, Commit, MemoryLog};
+    use fleet_model::Timestamp;
+    use fleet_wire::block::{ReadingBlockV1, ReadingV1, VehicleNameV1};
+    use proptest::prelude::*;
+
+    fn logs() -> Logs {
+        Logs { telemetry: Arc::new(MemoryLog::new()), events: Arc::new(MemoryLog::new()) }
+    }
+
+    fn reading(event_time: i64, latitude: f64) -> Reading {
+        Reading::fix(Timestamp(event_time), Timestamp(event_time), latitude, 21.0)
+    }
+
+    /// Admits one reading and commits it, with a checkpoint when asked for.
+    fn admit(admission: &mut Admission, logs: &Logs, number: u32, reading: &Reading, checkpoint: bool) -> Verdict {
+        let name = Arc::new(fleet::vehicle(number));
+        let verdict = admission.admit(&name, reading).unwrap();
+        let Verdict::Admitted { sequence, .. } = verdict else { return verdict };
+        let block = ReadingBlockV1 {
+            vehicles: vec![VehicleNameV1::of(&name)],
+            readings: vec![ReadingV1::of(0, sequence, reading)],
+            traces: Vec::new(),
+        };
+        let bytes = fleet::frame(&block).bytes().clone();
+        let next = logs.telemetry.bounds(Stream::TELEMETRY).next + 1;
+        let snapshots = if checkpoint { admission.checkpoint(next) } else { Vec::new() };
+        let appends = vec![Append { stream: Stream::TELEMETRY, count: 1, bytes, source: None }];
+        logs.telemetry.submit(Commit { appends, snapshots }).wait().unwrap();
+        verdict
+    }
+
+    #[test]
+    fn two_names_with_one_key_are_told_apart() {
+        let mut admission = Admission::recover(AdmissionPolicy::default(), &logs()).unwrap();
+        let name = Arc::new(fleet::vehicle(0));
+        let impostor = Arc::new(VehicleName { key: name.key, ..fleet::vehicle(1) });
+        assert!(admission.admit(&name, &reading(1_000, 52.0)).is_ok());
+        assert_eq!(admission.admit(&impostor, &reading(2_000, 52.0)), Err(Refusal::KeyCollision));
+        assert_eq!(admission.admit(&name, &reading(2_000, f64::NAN)), Err(Refusal::NotFinite));
+        assert_eq!(admission.vehicles(), 1);
+    }
+
+    proptest! {
+        /// However often the node restarts, it decides as if it never had.
+        #[test]
+        fn restarts_do_not_change_what_is_admitted(
+            turns in proptest::collection::vec((0..4_u32, 0..40_i64, 0..2_u8, any::<bool>(), 0..5_u8), 1..120),
+        ) {
+            let (logs, steady_logs) = (logs(), logs());
+            let mut admission = Admission::recover(AdmissionPolicy::default(), &logs).unwrap();
+            let mut steady = Admission::recover(AdmissionPolicy::default(), &steady_logs).unwrap();
+            for (number, time, content, checkpoint, restart) in turns {
+                if restart == 0 {
+                    admission = Admission::recover(AdmissionPolicy::default(), &logs).unwrap();
+                }
+                let reading = reading(1_000 * time, 52.0 + f64::from(content));
+                let found = admit(&mut admission, &logs, number, &reading, checkpoint);
+                let expected = admit(&mut steady, &steady_logs, number, &reading, false);
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

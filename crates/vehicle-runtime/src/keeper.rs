@@ -5,34 +5,43 @@ use crate::error::RuntimeError;
 use crate::keys::DeploymentKey;
 use crate::metrics::Metrics;
 use crate::runtime::{Core, Poisoned};
-use crate::worker::Job;
+use crate::worker::{Job, PoisonBatch};
 use fleet_model::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Idle vehicles are looked for this many times in the time after which they are stopped.
 const PASSIVATIONS_PER_PERIOD: i64 = 10;
 
-pub(crate) async fn run(core: Arc<Core>, mut poisoned: Poisoned) {
+/// Holds the runtime only while it does something, so that a dropped runtime lets go of its logs at once.
+pub(crate) async fn run(runtime: Weak<Core>, checkpoint_due: Arc<Notify>, mut poisoned: Poisoned) {
     let mut breaker = Breaker::default();
-    let mut timers = Timers::new(&core, (core.clock)());
+    let Some(mut timers) = runtime.upgrade().map(|core| Timers::new(&core, (core.clock)())) else { return };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // What the replay reported was dealt with in an earlier life.
     while poisoned.try_recv().is_ok() {}
     loop {
-        let checkpoint_due = tokio::select! {
-            () = core.checkpoint_due.notified() => true,
-            _ = tick.tick() => {
-                let due = timers.due((core.clock)());
+        let happened = tokio::select! {
+            () = checkpoint_due.notified() => Happened::CheckpointDue,
+            _ = tick.tick() => Happened::Tick,
+            Some(batch) = poisoned.recv() => Happened::Poison(batch),
+        };
+        let Some(core) = runtime.upgrade() else { return };
+        let checkpoint = match happened {
+            Happened::CheckpointDue => true,
+            Happened::Tick => {
+                let now = (core.clock)();
+                let due = timers.due(now);
                 if due.passivate {
-                    core.passivate((core.clock)());
+                    core.passivate(now);
                 }
                 due.checkpoint
             }
-            Some(batch) = poisoned.recv() => {
+            Happened::Poison(batch) => {
                 if breaker.poison(&batch.key, batch.generation, batch.at) {
                     core.roll_back(&batch.key, batch.generation).await;
                 }
@@ -40,10 +49,16 @@ pub(crate) async fn run(core: Arc<Core>, mut poisoned: Poisoned) {
             }
         };
         core.metrics.applied_offset.record(core.progress.applied(), &[]);
-        if checkpoint_due && let Err(error) = core.checkpoint().await {
+        if checkpoint && let Err(error) = core.checkpoint().await {
             tracing::error!(%error, "no checkpoint could be written; a restart will take longer");
         }
     }
+}
+
+enum Happened {
+    CheckpointDue,
+    Tick,
+    Poison(PoisonBatch),
 }
 
 /// When something is due. Pure: time is an argument.

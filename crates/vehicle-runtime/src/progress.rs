@@ -4,7 +4,7 @@ use event_log::Offset;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Counts the open parts of each block; blocks are done in any order, and `applied` moves over those in front.
 pub(crate) struct Progress {
@@ -91,6 +91,18 @@ impl Progress {
         self.broken.borrow().clone()
     }
 
+    /// Waits for `credit` unless nothing moves any more: then the reason.
+    pub(crate) async fn permit(&self, credit: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, String> {
+        let mut broken = self.broken.subscribe();
+        tokio::select! {
+            biased;
+            reason = broken.wait_for(Option::is_some) => {
+                Err(reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it ended".into()))
+            }
+            permit = credit.clone().acquire_owned() => permit.map_err(|_| "it is closing".into()),
+        }
+    }
+
     /// Waits until everything below `offset` is applied and durable.
     pub(crate) async fn settled(&self, offset: Offset) -> Result<(), String> {
         let mut applied = self.applied.subscribe();
@@ -108,7 +120,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::Semaphore;
 
     #[test]
     fn blocks_count_in_order_whatever_order_their_parts_end_in() {

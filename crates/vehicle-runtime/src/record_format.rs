@@ -290,7 +290,7 @@ mod tests {
             dead_letters_next: 0,
             generation: 1,
         };
-        assert_eq!(encode(&record)[..], *b"DRVS\x01\x01\x01\xac\x02\x02\x00\x7a\x91\xfb\xad");
+        assert_eq!(encode(&record)[..], *b"DRVS\x01\x01\x01\xac\x02\x02\x00\x01\x04\x0e\x84\xae");
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) struct Core {
     /// While a swap goes on: where blocks that wait for it report how long they took.
     pub swapping: Mutex<Option<mpsc::UnboundedSender<f64>>>,
     pub checkpoints: tokio::sync::Mutex<Checkpoints>,
-    pub checkpoint_due: Notify,
+    pub checkpoint_due: Arc<Notify>,
     readings_since_checkpoint: AtomicU64,
     open_blocks: Arc<Semaphore>,
 }
@@ -139,15 +139,21 @@ impl Runtime {
             workers: config.worker_count(),
             passivate_after_ms: config.passivate_after_s as i64 * 1_000,
         };
-        let mut workers = Vec::new();
+        let mut workers: Vec<Worker> = Vec::new();
         for index in 0..shared.workers {
-            let worker = worker::start(index, shared.clone(), progress.clone()).await;
-            workers.push(worker.map_err(StartError::Thread)?);
+            match worker::start(index, shared.clone(), progress.clone()).await {
+                Ok(worker) => workers.push(worker),
+                Err(reason) => {
+                    workers.iter().for_each(|worker| worker.actor.get_cell().kill());
+                    return Err(StartError::Thread(reason));
+                }
+            }
         }
         drop(shared);
         let runtime = Self::assemble(config, logs, clock, metrics, progress, writer, workers, &stored);
         recovery::run(&runtime.core, stored).await?;
-        let keeper = tokio::spawn(keeper::run(runtime.core.clone(), poisoned));
+        let due = runtime.core.checkpoint_due.clone();
+        let keeper = tokio::spawn(keeper::run(Arc::downgrade(&runtime.core), due, poisoned));
         if let Some(threads) = runtime.threads.lock().as_mut() {
             threads.keeper = Some(keeper);
         }
@@ -184,7 +190,7 @@ impl Runtime {
             deploying: tokio::sync::Mutex::default(),
             swapping: Mutex::default(),
             checkpoints: tokio::sync::Mutex::new(Checkpoints::after(stored.telemetry_next())),
-            checkpoint_due: Notify::new(),
+            checkpoint_due: Arc::new(Notify::new()),
             readings_since_checkpoint: AtomicU64::new(0),
             open_blocks: Arc::new(Semaphore::new(OPEN_BLOCKS_MAX)),
         };
@@ -306,15 +312,11 @@ impl Core {
         }
         let readings = u64::from(frame.header().count);
         let work = Arc::new(WorkBlock::of(first, frame, self.workers.len(), entered, swap));
-        let closed = |_| RuntimeError::Broken(self.progress.broken().unwrap_or_else(|| "it is closing".into()));
-        let open = self.open_blocks.clone().acquire_owned().await.map_err(closed)?;
+        let open = self.progress.permit(&self.open_blocks).await.map_err(RuntimeError::Broken)?;
         let mut permits = Vec::with_capacity(self.workers.len());
         for worker in work.busy_workers() {
-            let permit = self.workers[worker].permits.clone().acquire_owned().await.map_err(closed)?;
+            let permit = self.progress.permit(&self.workers[worker].permits).await.map_err(RuntimeError::Broken)?;
             permits.push((worker, permit));
-        }
-        if let Some(reason) = self.progress.broken() {
-            return Err(RuntimeError::Broken(reason));
         }
         // From here on nothing waits: the block is handed to all workers or to none.
         let parts = self.progress.open(work.next, permits.len(), open);
@@ -341,6 +343,11 @@ impl Core {
         for worker in 0..self.workers.len() {
             self.cast(worker, job());
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kill_worker(&self, worker: usize) {
+        self.workers[worker].actor.get_cell().kill();
     }
 
     pub(crate) fn gone(&self) -> RuntimeError {

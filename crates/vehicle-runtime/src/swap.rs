@@ -16,8 +16,11 @@ use crate::worker::{Job, RowsChange, Swap};
 use event_log::{Commit, Snapshot};
 use fleet_model::{DeploymentName, TenantId};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+
+/// How long a swap's figures wait for the blocks that it delayed.
+const FIGURES_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What becomes of the rows of the activation that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +137,15 @@ impl Core {
             swap_ms,
             ..SwapReport::default()
         };
-        while let Some(ms) = slow.recv().await {
-            report.batches_delayed += 1;
-            report.slowest_batch_ms = report.slowest_batch_ms.max(ms);
+        // Blocks that waited go on now. The figures do not wait for ever for one whose sender has stopped polling.
+        let counted = tokio::time::timeout(FIGURES_WAIT_MAX, async {
+            while let Some(ms) = slow.recv().await {
+                report.batches_delayed += 1;
+                report.slowest_batch_ms = report.slowest_batch_ms.max(ms);
+            }
+        });
+        if counted.await.is_err() {
+            tracing::warn!("a block that waited for the swap is still not through; the swap's figures leave it out");
         }
         if let Some(running) = self.deployments.lock().running.get_mut(&activation.key) {
             running.current.swap = Some(report.clone());

@@ -1,6 +1,7 @@
 //! Whole runtimes over logs in memory, with native rules and with the real geofence component.
 
 mod backpressure;
+mod breakdowns;
 mod crashes;
 mod failures;
 pub(crate) mod fleet;
@@ -8,4 +9,5 @@ mod geofence;
 mod model;
 mod native_rule;
 mod swaps;
+mod traces;
 mod world;

@@ -9,7 +9,7 @@ use crate::error::DeployError;
 use crate::plugin::RuleFinder;
 use crate::runtime::{Parts, Runtime, StateSink};
 use crate::worker::Fault;
-use event_log::{Append, Commit, EventLog, MemoryLog, Offset, Stream};
+use event_log::{Append, Commit, MemoryLog, Offset, Stream};
 use fleet_model::{EventId, Timestamp, VehicleName, VehicleState};
 use fleet_wire::{Frame, ReadingFrame};
 use parking_lot::Mutex;
