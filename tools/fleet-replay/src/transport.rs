@@ -58,10 +58,16 @@ impl Transport {
         // Messages are small and gathered by us: waiting for more would only delay them.
         stream.set_nodelay(true)?;
         match &self.tls {
-            Some((connector, name)) => Ok(Box::new(connector.connect(name.clone(), stream).await?)),
+            Some((connector, name)) => Ok(Box::new(connector.connect(name.clone(), stream).await.map_err(explained)?)),
             None => Ok(Box::new(stream)),
         }
     }
+}
+
+/// Says what to do about a certificate that is not accepted.
+fn explained(error: io::Error) -> io::Error {
+    let of_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if of_tls { io::Error::other(format!("{error} (--ca names the authority to trust)")) } else { error }
 }
 
 fn roots(ca: Option<&Path>) -> anyhow::Result<rustls::RootCertStore> {

@@ -57,6 +57,7 @@ impl Window {
         self.flights.iter()
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.flights.len()
     }

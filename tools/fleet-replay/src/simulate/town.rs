@@ -26,7 +26,6 @@ pub(crate) type Crossing = usize;
 #[derive(Debug)]
 pub(crate) struct Town {
     crossings: Vec<(f64, f64)>,
-    size_m: (f64, f64),
     depots: [Crossing; 2],
     zones: Vec<Zone>,
 }
@@ -57,7 +56,7 @@ impl Town {
             crossing(random.random_range(COLUMNS - 5..COLUMNS - 2), random.random_range(1..4)),
         ];
         let zones = zones::plan(size_m, depots.map(|depot| crossings[depot]), &mut random);
-        Self { crossings, size_m, depots, zones }
+        Self { crossings, depots, zones }
     }
 
     pub(crate) fn geography(&self) -> Geography {
@@ -67,7 +66,7 @@ impl Town {
     /// Width and height.
     #[cfg(test)]
     pub(crate) fn size_m(&self) -> (f64, f64) {
-        self.size_m
+        self.crossings.iter().fold((0.0, 0.0), |(width, height), (x, y)| (x.max(width), y.max(height)))
     }
 
     #[cfg(test)]
