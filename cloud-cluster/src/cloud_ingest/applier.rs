@@ -5,6 +5,7 @@ use fleet_wire::{Frame, FrameError, ReadingFrame};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 use vehicle_runtime::{Runtime, RuntimeError};
 
 /// Bytes read from the log at a time.
@@ -52,14 +53,18 @@ pub enum ApplyError {
 }
 
 /// Tails the log; ends only with an error.
-pub(super) async fn run<R: Apply>(log: Arc<dyn EventLog>, runtime: Arc<R>) -> Result<Infallible, ApplyError> {
+pub(super) async fn run<R: Apply>(
+    log: Arc<dyn EventLog>,
+    runtime: Arc<R>,
+    reads: &TaskTracker,
+) -> Result<Infallible, ApplyError> {
     let mut grows = log.subscribe(Stream::TELEMETRY);
     let mut next = runtime.applied();
     loop {
         let until = *grows.borrow_and_update();
         while next < until {
             let (reader, from) = (log.clone(), next);
-            let read = tokio::task::spawn_blocking(move || reader.read(Stream::TELEMETRY, from, READ_BYTES)).await;
+            let read = reads.spawn_blocking(move || reader.read(Stream::TELEMETRY, from, READ_BYTES)).await;
             let blocks = read.map_err(|e| ReadError::Broken(e.to_string()))??;
             if blocks.is_empty() {
                 break;

@@ -60,7 +60,7 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>, handshake: Ow
 
 fn refused_handshake(address: &str, reason: &str) {
     metrics::count_refused("handshake");
-    let hint = if reason.contains("UnknownIssuer") {
+    let hint = if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
         ": the edge's certificate is not signed by the CA in cloud_ingest.ca"
     } else if reason.contains("xpired") {
         ": the edge's certificate has expired, or a clock is wrong"
@@ -130,8 +130,21 @@ async fn serve_streams(
     connected: Connected,
     control: (SendStream, RecvStream),
 ) -> String {
-    let connected = Arc::new(connected);
     let mut tasks = JoinSet::new();
+    let reason = accept_streams(connection, edge, shared, Arc::new(connected), control, &mut tasks).await;
+    // What it started has ended when this returns, and with it every use of the logs.
+    tasks.shutdown().await;
+    reason
+}
+
+async fn accept_streams(
+    connection: &Connection,
+    edge: &EdgeId,
+    shared: &Arc<Shared>,
+    connected: Arc<Connected>,
+    control: (SendStream, RecvStream),
+    tasks: &mut JoinSet<()>,
+) -> String {
     let (close, mut closing) = tokio::sync::mpsc::channel::<String>(1);
     tasks.spawn({
         let (shared, connected) = (shared.clone(), connected.clone());

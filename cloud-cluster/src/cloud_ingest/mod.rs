@@ -39,6 +39,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use vehicle_runtime::Logs;
 
 /// Commits of telemetry that may wait for the disk at a time, over all edges. Bounds memory to that many frames, and
@@ -95,7 +96,7 @@ impl CloudIngest {
         self.endpoint.local_addr().unwrap_or(self.config.listen)
     }
 
-    /// Serves edges until `shutdown`, then says good-bye to them.
+    /// Serves edges until `shutdown`, then says good-bye to them. When it returns nothing of it holds the logs any more.
     ///
     /// # Errors
     /// When readings cannot be applied any more: the node has to stop, or its answers would silently grow old.
@@ -117,22 +118,30 @@ impl CloudIngest {
             telemetry_commits: Arc::new(Semaphore::new(TELEMETRY_COMMITS_MAX)),
             event_commits: Arc::new(Semaphore::new(EVENT_COMMITS_MAX)),
         });
+        let (mut tasks, reads) = (JoinSet::new(), TaskTracker::new());
         let result = tokio::select! {
-            () = self.accept(&shared) => Ok(()),
-            Err(error) = applier::run(telemetry, runtime) => Err(CloudIngestError::Apply(error)),
+            () = self.accept(&shared, &mut tasks) => Ok(()),
+            Err(error) = applier::run(telemetry, runtime, &reads) => Err(CloudIngestError::Apply(error)),
             () = shutdown.cancelled() => Ok(()),
         };
         self.endpoint.close(VarInt::from_u32(Code::ShuttingDown as u32), b"shutting down");
-        if tokio::time::timeout(DRAIN_DEADLINE, self.endpoint.wait_idle()).await.is_err() {
+        let drained = async {
+            // Each connection ends its streams; handshakes that were under way end too.
+            while tasks.join_next().await.is_some() {}
+            self.endpoint.wait_idle().await;
+        };
+        if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
             tracing::warn!("some edges did not hear that the cloud is shutting down");
         }
+        tasks.shutdown().await;
+        reads.close();
+        reads.wait().await;
         result
     }
 
-    async fn accept(&self, shared: &Arc<Shared>) {
+    async fn accept(&self, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let connections = Arc::new(Semaphore::new(self.config.connections_max));
-        let mut tasks = JoinSet::new();
         loop {
             let incoming = tokio::select! {
                 incoming = self.endpoint.accept() => incoming,

@@ -1,5 +1,6 @@
 //! Frames: what comes out is what went in, the bytes stay as they were released, and nothing hostile gets through.
-#![allow(clippy::unwrap_used)]
+// A test may read the released bytes from disk; the crate itself may not.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use bytes::Bytes;
 use fleet_model::event::TraceContext;

@@ -121,7 +121,12 @@ async fn converse(
     if let Some(cloud) = cloud
         && cloud < progress.acked()
     {
-        tracing::warn!(class, from, acked = progress.acked(), "the cloud has lost what it had acknowledged; sending again");
+        tracing::warn!(
+            class,
+            from,
+            acked = progress.acked(),
+            "the cloud has lost what it had acknowledged; sending again"
+        );
     }
     tracing::info!(class, from, behind = bounds.next - from, ?resumed, "stream to the cloud is open");
     debug_assert!(!matches!(resumed, Resumed::CloudWentBack { .. }), "a new sender has acknowledged nothing");
@@ -147,7 +152,7 @@ async fn write_frames(
         let action = shared.sender.lock().poll();
         match action {
             Action::Read { from, bytes_max } => {
-                let frames = read_log(progress.clone(), from, bytes_max).await?;
+                let frames = read_log(progress, from, bytes_max).await?;
                 shared.sender.lock().handle_read(frames)?;
             }
             Action::Send(bytes) => {
@@ -177,8 +182,9 @@ async fn send_frame(send: &mut SendStream, class: EventClass, bytes: Bytes) -> R
     Ok(())
 }
 
-async fn read_log(progress: Arc<Progress>, from: u64, bytes_max: usize) -> Result<Vec<OutgoingFrame>, ClassError> {
-    let read = tokio::task::spawn_blocking(move || progress.log.read(progress.stream, from, bytes_max)).await;
+async fn read_log(progress: &Progress, from: u64, bytes_max: usize) -> Result<Vec<OutgoingFrame>, ClassError> {
+    let (log, stream) = (progress.log.clone(), progress.stream);
+    let read = progress.reads.spawn_blocking(move || log.read(stream, from, bytes_max)).await;
     let blocks = read.map_err(|e| ReadError::Broken(e.to_string()))??;
     Ok(blocks.into_iter().map(|block| OutgoingFrame::new(block.bytes)).collect::<Result<_, _>>()?)
 }

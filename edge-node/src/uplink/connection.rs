@@ -119,8 +119,6 @@ fn transport(config: &UplinkConfig) -> TransportConfig {
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(config.idle_timeout_ms))))
-        .keep_alive_interval(Some(Duration::from_millis(u64::from(
-            config.idle_timeout_ms / KEEP_ALIVES_PER_TIMEOUT,
-        ))));
+        .keep_alive_interval(Some(Duration::from_millis(u64::from(config.idle_timeout_ms / KEEP_ALIVES_PER_TIMEOUT))));
     transport
 }

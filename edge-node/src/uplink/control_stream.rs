@@ -87,7 +87,11 @@ async fn receive(recv: &mut RecvStream, link: &UplinkLink) -> Result<Infallible,
     loop {
         match messages::read(recv, control::DEPLOYMENTS_LEN_MAX).await? {
             ToEdge::Deployments(set) => {
-                tracing::info!(generation = set.generation, deployments = set.deployments.len(), "deployments received");
+                tracing::info!(
+                    generation = set.generation,
+                    deployments = set.deployments.len(),
+                    "deployments received"
+                );
                 link.deployments.send_replace(Some(set));
             }
             ToEdge::Refused { reason } => return Err(SessionError::Refused(reason)),

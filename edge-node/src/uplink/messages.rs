@@ -59,7 +59,8 @@ impl From<WriteError> for StreamError {
 
 /// Sends one message.
 pub(super) async fn write<T: Serialize>(stream: &mut SendStream, message: &T) -> Result<(), StreamError> {
-    let bytes = control::encode(message, control::MESSAGE_LEN_MAX).map_err(|e| StreamError::Malformed(e.to_string()))?;
+    let bytes =
+        control::encode(message, control::MESSAGE_LEN_MAX).map_err(|e| StreamError::Malformed(e.to_string()))?;
     Ok(stream.write_chunk(bytes.into()).await?)
 }
 

@@ -40,7 +40,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// The same complaint is repeated this often.
 const COMPLAIN_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
-/// Connects to the cloud, again and again, until `shutdown`.
+/// Connects to the cloud, again and again, until `shutdown`. When it returns nothing of it holds the logs any more.
 pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: CancellationToken) {
     let link = Arc::new(link);
     let classes = [
@@ -57,10 +57,7 @@ pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: C
         link.set_connection(ConnectionState::Connecting);
         let acked_before = classes.each_ref().map(|class| class.acked());
         let started = Instant::now();
-        let error = tokio::select! {
-            () = shutdown.cancelled() => break,
-            error = session(&config, &link, &classes, &shutdown) => error,
-        };
+        let error = session(&config, &link, &classes, &shutdown).await;
         if shutdown.is_cancelled() {
             break;
         }
@@ -84,29 +81,40 @@ pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: C
         }
     }
     link.set_connection(ConnectionState::Closed);
+    tasks.shutdown().await;
+    for class in &classes {
+        class.reads.close();
+        class.reads.wait().await;
+    }
 }
 
-/// One connection from handshake to end.
+/// One connection from handshake to end. Heeds `shutdown` itself, so that its tasks have ended when it returns.
 async fn session(
     config: &UplinkConfig,
     link: &Arc<UplinkLink>,
     classes: &[Arc<Progress>; 2],
     shutdown: &CancellationToken,
 ) -> SessionError {
-    let cloud = match connection::connect(config).await {
-        Ok(cloud) => cloud,
-        Err(error) => return error,
+    let cloud = tokio::select! {
+        connected = connection::connect(config) => match connected {
+            Ok(cloud) => cloud,
+            Err(error) => return error,
+        },
+        () = shutdown.cancelled() => return SessionError::ShuttingDown,
     };
+    let mut tasks = JoinSet::new();
     let error = tokio::select! {
-        error = talk(config, &cloud.connection, link, classes) => error,
+        error = talk(config, &cloud.connection, link, classes, &mut tasks) => error,
         () = shutdown.cancelled() => SessionError::ShuttingDown,
     };
+    tasks.shutdown().await;
     link.set_quic(None);
-    cloud.close(match error {
-        SessionError::Protocol(_) => Code::Protocol,
-        _ => Code::ShuttingDown,
-    })
-    .await;
+    cloud
+        .close(match error {
+            SessionError::Protocol(_) => Code::Protocol,
+            _ => Code::ShuttingDown,
+        })
+        .await;
     error
 }
 
@@ -115,6 +123,7 @@ async fn talk(
     connection: &quinn::Connection,
     link: &Arc<UplinkLink>,
     classes: &[Arc<Progress>; 2],
+    tasks: &mut JoinSet<SessionError>,
 ) -> SessionError {
     let epochs = classes.iter().map(|class| (class.class, class.log.epoch())).collect();
     let mut control = match control_stream::open(connection, link, epochs).await {
@@ -131,7 +140,6 @@ async fn talk(
     link.set_connection(ConnectionState::Connected { cloud: connection.remote_address(), software });
     link.set_quic(Some(connection.clone()));
 
-    let mut tasks = JoinSet::new();
     for class in classes {
         let limits = config.limits(class.class);
         let backoff = Backoff::new(

@@ -8,12 +8,15 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio_util::task::TaskTracker;
 
 /// One class's log and what the cloud has of it.
 pub(super) struct Progress {
     pub(super) class: EventClass,
     pub(super) stream: Stream,
     pub(super) log: Arc<dyn EventLog>,
+    /// Reads of the log under way on blocking threads: they outlive the task that asked.
+    pub(super) reads: TaskTracker,
     acked: AtomicU64,
     /// When the frame at an offset was built: read from the log once per offset.
     oldest: Mutex<Option<(u64, i64)>>,
@@ -23,7 +26,7 @@ impl Progress {
     /// Until the cloud has said what it has, it counts as having what the log no longer holds.
     pub(super) fn new(class: EventClass, stream: Stream, log: Arc<dyn EventLog>) -> Self {
         let acked = AtomicU64::new(log.bounds(stream).first);
-        Self { class, stream, log, acked, oldest: Mutex::new(None) }
+        Self { class, stream, log, reads: TaskTracker::new(), acked, oldest: Mutex::new(None) }
     }
 
     pub(super) fn acked(&self) -> u64 {

@@ -46,7 +46,8 @@ fn alert(code: u64) -> Option<u8> {
 
 /// We do not trust the cloud.
 fn our_refusal(alert: u8, reason: &str) -> String {
-    if reason.contains("UnknownIssuer") {
+    // BadSignature: an authority of the same name with another key, as after making development certificates anew.
+    if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
         return "the cloud's certificate is not signed by the CA in uplink.ca: use the CA that signed it".into();
     }
     if reason.contains("NotValidForName") || reason.contains("not valid for name") {
@@ -66,7 +67,7 @@ fn their_refusal(alert: u8) -> String {
     match alert {
         45 => "the cloud says that this edge's certificate has expired: renew uplink.certificate".into(),
         44 => "the cloud says that this edge's certificate was revoked: get a new one".into(),
-        48 => "the cloud does not know who signed this edge's certificate: get uplink.certificate from the cloud's CA"
+        48 | 51 => "the cloud does not know who signed this edge's certificate: get uplink.certificate from the cloud's CA"
             .into(),
         42 | 43 | 46 => "the cloud does not accept this edge's certificate: check uplink.certificate".into(),
         116 => "the cloud wants a certificate and got none: check uplink.certificate".into(),
