@@ -126,8 +126,8 @@ impl Events {
 
     /// Ends only by a failure.
     async fn follow(&self, client: &mut Client) -> Result<(), Failure> {
+        let mut after = self.start(client).await?;
         self.head()?;
-        let mut after = self.after.clone();
         let mut wait = RECONNECT_FIRST;
         let mut came_before = false;
         let mut said = false;
@@ -150,6 +150,16 @@ impl Events {
             tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..=1.0))).await;
             wait = (wait * 2).min(RECONNECT_LONGEST);
         }
+    }
+
+    /// Where to begin. `now` becomes the cursor that it stands for: after an outage before the first event, another
+    /// `now` would pass over what came meanwhile.
+    async fn start(&self, client: &mut Client) -> Result<Option<String>, Failure> {
+        if self.after.as_deref() != Some("now") {
+            return Ok(self.after.clone());
+        }
+        let page: Page = client.get(&self.path("/v1/events", Some("now"), Some("1"))).await?;
+        Ok(page.next.or_else(|| self.after.clone()))
     }
 
     /// One connection's part of the stream. `after` moves with each event, `came` says that the stream was opened.
@@ -241,6 +251,18 @@ mod tests {
     fn parameters_are_encoded() {
         let events = Events { after: Some("a b&c".to_owned()), ..events(true, TableOrNdjson::Ndjson) };
         assert_eq!(events.path("/v1/events", events.after.as_deref(), None), "/v1/events?class=alerts&after=a%20b%26c");
+    }
+
+    #[tokio::test]
+    async fn now_is_a_fixed_place_from_the_start() {
+        let server = Server::start(|request| {
+            assert!(request.contains("/v1/events?class=alerts&after=now&limit=1 "), "{request}");
+            (200, r#"{"events":[],"next":"7-2a","more":false}"#.to_owned())
+        })
+        .await;
+        let mut client = Client::of_cloud(&options(&server, false)).unwrap();
+        let events = Events { after: Some("now".to_owned()), ..events(true, TableOrNdjson::Ndjson) };
+        assert_eq!(events.start(&mut client).await.unwrap().as_deref(), Some("7-2a"));
     }
 
     /// The server ends the stream after each second event, in the middle of the third; each request's cursor is seen.
