@@ -12,6 +12,7 @@ use crate::worker::{Collected, Job};
 use bytes::Bytes;
 use event_log::{Commit, Offset, ReadError, Snapshot, Stream};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -72,6 +73,7 @@ impl Core {
         ticket.durable().await.map_err(|error| RuntimeError::Broken(format!("a checkpoint: {error}")))?;
         checkpoints.pending.clear();
         checkpoints.last = record.telemetry_next;
+        self.checkpointed.store(record.telemetry_next, Ordering::Relaxed);
         let ms = begun.elapsed().as_secs_f64() * 1_000.0;
         self.metrics.checkpoint_ms.record(ms, &[]);
         self.metrics.applied_offset.record(record.telemetry_next, &[]);

@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub swapping: Mutex<Option<mpsc::UnboundedSender<f64>>>,
     pub checkpoints: tokio::sync::Mutex<Checkpoints>,
     pub checkpoint_due: Arc<Notify>,
+    /// Offset of the last checkpoint.
+    pub checkpointed: AtomicU64,
     readings_since_checkpoint: AtomicU64,
     open_blocks: Arc<Semaphore>,
 }
@@ -191,6 +193,7 @@ impl Runtime {
             swapping: Mutex::default(),
             checkpoints: tokio::sync::Mutex::new(Checkpoints::after(stored.telemetry_next())),
             checkpoint_due: Arc::new(Notify::new()),
+            checkpointed: AtomicU64::new(stored.telemetry_next()),
             readings_since_checkpoint: AtomicU64::new(0),
             open_blocks: Arc::new(Semaphore::new(OPEN_BLOCKS_MAX)),
         };
@@ -224,6 +227,12 @@ impl Runtime {
     #[must_use]
     pub fn applied(&self) -> Offset {
         self.core.progress.applied()
+    }
+
+    /// Where the next start takes up the telemetry log. Retention must keep what lies above.
+    #[must_use]
+    pub fn checkpointed(&self) -> Offset {
+        self.core.checkpointed.load(Ordering::Relaxed)
     }
 
     /// Waits until [`Runtime::applied`] reaches `offset`. Returns early, with an error in the log, when the runtime

@@ -118,6 +118,7 @@ proptest! {
             prop_assert_eq!(world.result(), expected(&recording));
             // And what is stored at the end is the same.
             runtime.shutdown().await.unwrap();
+            prop_assert_eq!(runtime.checkpointed(), recording.len() as u64);
             let runtime = restart(&mut world, runtime, 1).await;
             prop_assert_eq!(world.result(), expected(&recording));
             drop(runtime);

@@ -26,7 +26,7 @@ pub(crate) fn recording(vehicles: &[u32]) -> Vec<Admitted> {
     let admit = |(index, vehicle): (usize, &u32)| {
         let sequence = last.entry(*vehicle).or_default();
         *sequence += 1;
-        let late = if *sequence % 7 == 0 { 2_500 } else { 0 };
+        let late = if sequence.is_multiple_of(7) { 2_500 } else { 0 };
         let received = Timestamp(1_000_000 + index as i64 * 1_000);
         let event_time = Timestamp(1_000_000 + *sequence as i64 * 1_000 - late);
         let reading = Reading::fix(event_time, received, 52.0 + *sequence as f64 / 1_000.0, 21.0);

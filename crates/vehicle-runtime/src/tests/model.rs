@@ -39,7 +39,7 @@ pub(crate) fn expected_without(
         }
         let count = counts.entry(admitted.vehicle).or_default();
         *count += 1;
-        if *count % EVERY == 0 {
+        if count.is_multiple_of(EVERY) {
             let subject = format!("count-{count}");
             let id = EventId::of(name.key, admitted.sequence, EventKind::GeofenceEntered, "counts", &subject);
             result.events.insert(id, (name.vehicle.to_string(), subject));

@@ -70,7 +70,7 @@ impl Rule for Counting {
             let row = &mut rows[at..at + 4];
             let count = u32::from_le_bytes(row.try_into().unwrap()) + 1;
             row.copy_from_slice(&count.to_le_bytes());
-            if count % EVERY == 0 {
+            if count.is_multiple_of(EVERY) {
                 proposals.push(Proposal {
                     position: index as u32,
                     kind: EventKind::GeofenceEntered,
