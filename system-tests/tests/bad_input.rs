@@ -157,10 +157,11 @@ fn an_edge_with_a_foreign_certificate_is_turned_away_and_keeps_buffering() -> Re
     fleet.start_edge()?;
     let good = r#"{"vehicle":"a","event_time":"2024-02-19T14:41:54Z","latitude":52.2,"longitude":21.0}"#;
     assert_eq!(post(&fleet, good)?.0, 202, "the edge takes readings all the same");
+    let read = |name: &str| std::fs::read_to_string(fleet.directory().join(name)).unwrap_or_default();
     wait_for("a clear line in both logs", SEEN_WITHIN, || {
-        let read = |name: &str| std::fs::read_to_string(fleet.directory().join(name)).unwrap_or_default();
         let said = |log: &str| log.lines().any(|line| line.to_lowercase().contains("certificate"));
         Ok((said(&read("edge.log")) && said(&read("cloud.log"))).then_some(()))
-    })?;
+    })
+    .with_context(|| format!("edge.log:\n{}\ncloud.log:\n{}", read("edge.log"), read("cloud.log")))?;
     fleet.stop()
 }

@@ -7,6 +7,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{Encoder, TextEncoder};
+use std::io::IsTerminal;
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -19,7 +20,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// `level` is no filter.
-    #[error("observability.level = {level:?} is no log filter ({reason}): write a level such as \"info\", or \"info,drover_edge=debug\"")]
+    #[error(
+        "observability.level = {level:?} is no log filter ({reason}): write a level such as \"info\", or \"info,drover_edge=debug\""
+    )]
     Level {
         /// As configured.
         level: String,
@@ -92,8 +95,9 @@ pub fn init(
     let meters = meters.build();
     opentelemetry::global::set_meter_provider(meters.clone());
 
+    let colours = std::io::stderr().is_terminal();
     let lines = match config.log {
-        LogFormat::Human => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Human => tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         }
