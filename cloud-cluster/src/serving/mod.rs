@@ -25,10 +25,10 @@ pub use status::{Edges, KnownEdge};
 use crate::metrics;
 use crate::projections::latest::Latest;
 use crate::registry::Registry;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::Router;
 use event_feed::Feed;
 use event_log::EventLog;
 use http::header::ALT_SVC;
@@ -175,7 +175,7 @@ pub async fn run(
     let over_tcp = tls(rustls::ALL_VERSIONS, &[b"h2", b"http/1.1"])?;
     let over_quic = quinn::crypto::rustls::QuicServerConfig::try_from(tls(&[&rustls::version::TLS13], &[b"h3"])?)?;
     let mut quic = quinn::ServerConfig::with_crypto(Arc::new(over_quic));
-    quic.transport_config(Arc::new(http3::transport(&deadlines)));
+    quic.transport_config(Arc::new(http3::transport()));
     let endpoint = quinn::Endpoint::new(
         quinn::EndpointConfig::default(),
         Some(quic),
@@ -271,7 +271,7 @@ async fn observe(request: Request, next: Next) -> Response {
 /// The OpenAPI description, as `/openapi.json` serves it and `docs/openapi.json` holds it.
 #[must_use]
 pub fn openapi_json() -> String {
-    let mut json = routes().into_openapi().to_pretty_json().unwrap_or_default();
+    let mut json = openapi::complete(routes().into_openapi()).to_pretty_json().unwrap_or_default();
     json.push('\n');
     json
 }

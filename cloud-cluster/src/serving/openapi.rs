@@ -1,9 +1,13 @@
 //! The description of the API, made from the handlers.
 
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
+
+/// The media type of errors.
+const PROBLEM_JSON: &str = "application/problem+json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,10 +38,39 @@ impl Modify for ApiKey {
     }
 }
 
+/// Says of every operation what is true of all: errors are problem+json, and without a key there is a 401.
+pub(crate) fn complete(mut api: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for item in api.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post];
+        for operation in operations.into_iter().flatten() {
+            for response in operation.responses.responses.values_mut() {
+                if let RefOr::T(response) = response
+                    && response.content.get("application/json").is_some_and(is_problem)
+                    && let Some(content) = response.content.shift_remove("application/json")
+                {
+                    response.content.insert(PROBLEM_JSON.into(), content);
+                }
+            }
+            if operation.security.is_none() {
+                let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+                let unknown = Response::builder().description("No key, or one that nobody has");
+                let unknown = unknown.content(PROBLEM_JSON, problem).build();
+                operation.responses.responses.insert("401".into(), unknown.into());
+            }
+        }
+    }
+    api
+}
+
+fn is_problem(content: &RefOr<Content>) -> bool {
+    let RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) = content else { return false };
+    schema.ref_location.ends_with("/Problem")
+}
+
 /// This description.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations", security(()), responses(
     (status = 200, description = "OpenAPI 3.1", content_type = "application/json"),
 ))]
-pub(crate) async fn openapi() -> Response {
+pub(crate) async fn openapi() -> axum::response::Response {
     ([(CONTENT_TYPE, "application/json")], super::openapi_json()).into_response()
 }

@@ -81,6 +81,8 @@ problems! {
     conflict = CONFLICT, "This contradicts what is there";
     /// A body over its limit.
     too_large = PAYLOAD_TOO_LARGE, "The body is too large";
+    /// Header fields over their limit.
+    headers_too_large = REQUEST_HEADER_FIELDS_TOO_LARGE, "The header fields are too large";
     /// A body of another type.
     wrong_media_type = UNSUPPORTED_MEDIA_TYPE, "The body has the wrong type";
     /// Too much at once.

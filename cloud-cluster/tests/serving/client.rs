@@ -171,6 +171,10 @@ async fn over_tcp(
     let _ = answered.send((parts.status, parts.headers));
     while let Some(frame) = body.frame().await {
         let piece = frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(|error| error.to_string());
+        // HTTP/2 may end with an empty frame.
+        if piece.as_ref().is_ok_and(Bytes::is_empty) {
+            continue;
+        }
         if pieces.send(piece).await.is_err() {
             return;
         }

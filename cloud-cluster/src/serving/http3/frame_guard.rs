@@ -6,8 +6,8 @@
 
 use super::field_section::{self, Malformed, Section};
 
-/// Longest HEADERS, SETTINGS or unknown frame, bytes as sent. Field sections between the decoded limit and this one
-/// get an answer (431); beyond it the stream is reset.
+/// Longest HEADERS, SETTINGS or unknown frame, bytes as sent; also the longest decoded field section. What is shorter
+/// and still over the limit of the door gets an answer (431); beyond this the stream is reset.
 pub(super) const FRAME_LEN_MAX: u64 = 64 * 1_024;
 
 const DATA: u64 = 0x00;

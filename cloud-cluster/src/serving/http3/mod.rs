@@ -6,11 +6,12 @@ mod frame_guard;
 mod guarded;
 
 use super::door::Deadlines;
-use super::door::{Activity, CONNECTIONS_MAX, DRAIN_LINGER, FIELD_SECTION_LEN_MAX, REQUESTS_PER_CONNECTION_MAX};
+use super::door::{Activity, CONNECTIONS_MAX, DRAIN_LINGER, REQUESTS_PER_CONNECTION_MAX};
 use axum::Router;
 use guarded::Guarded;
 use h3::error::Code;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,13 +22,16 @@ const STREAM_WINDOW: u32 = 256 * 1_024;
 const CONNECTION_WINDOW: u32 = 1_024 * 1_024;
 /// Unacknowledged response bytes kept per connection.
 const SEND_WINDOW: u64 = 1_024 * 1_024;
+/// Silence after which a peer counts as gone. It is asked three times before.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_secs(8);
 /// Control stream, two of QPACK, and some to spare for reserved types.
 const UNIDIRECTIONAL_STREAMS_MAX: u32 = 8;
 /// Connections beyond which a new peer must first prove its address.
 const UNVALIDATED_CONNECTIONS_MAX: usize = 256;
 
 /// The QUIC side of the configuration.
-pub(super) fn transport(deadlines: &Deadlines) -> quinn::TransportConfig {
+pub(super) fn transport() -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
     transport.max_concurrent_bidi_streams(REQUESTS_PER_CONNECTION_MAX.into());
     transport.max_concurrent_uni_streams(UNIDIRECTIONAL_STREAMS_MAX.into());
@@ -35,7 +39,8 @@ pub(super) fn transport(deadlines: &Deadlines) -> quinn::TransportConfig {
     transport.receive_window(CONNECTION_WINDOW.into());
     transport.send_window(SEND_WINDOW);
     transport.datagram_receive_buffer_size(None);
-    transport.max_idle_timeout(quinn::IdleTimeout::try_from(deadlines.idle()).ok());
+    transport.max_idle_timeout(quinn::IdleTimeout::try_from(SILENCE_MAX).ok());
+    transport.keep_alive_interval(Some(ASK_EVERY));
     transport
 }
 
@@ -84,7 +89,7 @@ pub(super) async fn serve(
 
 async fn connection(quic: quinn::Connection, router: Router, deadlines: Deadlines, shutdown: CancellationToken) {
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(FIELD_SECTION_LEN_MAX).send_grease(false);
+    builder.max_field_section_size(frame_guard::FRAME_LEN_MAX).send_grease(false);
     let guarded = Guarded(h3_quinn::Connection::new(quic.clone()));
     let mut http3 = match tokio::time::timeout(deadlines.header(), builder.build(guarded)).await {
         Ok(Ok(http3)) => http3,
