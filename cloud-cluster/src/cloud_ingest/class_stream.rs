@@ -54,7 +54,11 @@ impl ClassError {
 
 /// What the acknowledger waits for, in the order of the frames.
 enum Due {
-    Commit { ticket: Ticket, header: FrameHeader, permit: OwnedSemaphorePermit },
+    Commit {
+        ticket: Ticket,
+        header: FrameHeader,
+        permit: OwnedSemaphorePermit,
+    },
     /// Nothing new, but an acknowledgement is owed.
     Repeat,
 }
@@ -135,8 +139,7 @@ struct Lane<'a> {
 impl Lane<'_> {
     fn submit(&self, frame: &Frame) -> Ticket {
         let header = frame.header();
-        let source =
-            SourcePosition { source: self.source.clone(), epoch: self.epoch, first: header.first_offset };
+        let source = SourcePosition { source: self.source.clone(), epoch: self.epoch, first: header.first_offset };
         let bytes = frame.bytes().clone();
         let append = Append { stream: self.stream, count: header.count, bytes, source: Some(source) };
         self.log.submit(Commit { appends: vec![append], snapshots: Vec::new() })

@@ -43,7 +43,20 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
         age_ms: meter
             .f64_histogram(INGEST_AGE_MS)
             .with_description("Milliseconds from the edge's commit to the cloud's")
-            .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0, 10_000.0, 60_000.0, 3_600_000.0])
+            .with_boundaries(vec![
+                1.0,
+                2.0,
+                5.0,
+                10.0,
+                25.0,
+                50.0,
+                100.0,
+                250.0,
+                1_000.0,
+                10_000.0,
+                60_000.0,
+                3_600_000.0,
+            ])
             .build(),
         streams_refused: counter(INGEST_STREAMS_REFUSED, "Class streams refused"),
         connections_refused: counter(INGEST_CONNECTIONS_REFUSED, "Connections of edges refused"),

@@ -90,11 +90,8 @@ impl EdgeRegistry {
             tracing::warn!(%edge, older = %older.remote_address(), newer = %view.address, "edge connected again; the older connection is closed");
             older.close(VarInt::from_u32(Code::Superseded as u32), b"connected again");
         }
-        entry.view = EdgeView {
-            received: std::mem::take(&mut entry.view.received),
-            status: entry.view.status.take(),
-            ..view
-        };
+        entry.view =
+            EdgeView { received: std::mem::take(&mut entry.view.received), status: entry.view.status.take(), ..view };
         drop(edges);
         self.changed();
         Connected { edge: edge.clone(), id: connection.stable_id(), registry: self.clone() }

@@ -74,3 +74,51 @@ impl Validator {
 fn is_on_earth(reading: &ArchivedReadingV1) -> bool {
     (-90.0..=90.0).contains(&reading.latitude.to_native()) && (-180.0..=180.0).contains(&reading.longitude.to_native())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_model::{EventClass, Reading, Sequence, Timestamp};
+    use fleet_wire::frame::Placement;
+    use fleet_wire::{ReadingBlockV1, ReadingFrame, ReadingV1, VehicleNameV1};
+
+    fn frame(vehicle: VehicleNameV1, latitude: f64, longitude: f64) -> Frame {
+        let fix = Reading::fix(Timestamp(0), Timestamp(0), latitude, longitude);
+        let readings = vec![ReadingV1::of(0, Sequence(9), &fix)];
+        let block = ReadingBlockV1 { vehicles: vec![vehicle], readings, traces: Vec::new() };
+        let at = Placement { class: EventClass::Telemetry, first_offset: 0, epoch: 1, created_ms: 0 };
+        Frame::parse(ReadingFrame::build(&block, at).unwrap().bytes().clone()).unwrap()
+    }
+
+    fn bus() -> VehicleNameV1 {
+        VehicleNameV1::of(&VehicleName::new("demo".parse().unwrap(), "bus-1".parse().unwrap()))
+    }
+
+    #[test]
+    fn what_makes_sense_passes_and_is_remembered() {
+        let mut validator = Validator::default();
+        for _ in 0..2 {
+            validator.check(&frame(bus(), 90.0, -180.0)).unwrap();
+        }
+        assert_eq!(validator.names.len(), 1);
+    }
+
+    #[test]
+    fn positions_that_are_nowhere_are_refused() {
+        for (latitude, longitude) in [(90.1, 0.0), (0.0, -180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
+            let refused = Validator::default().check(&frame(bus(), latitude, longitude)).unwrap_err();
+            assert!(matches!(&refused, FrameRefused::Position { sequence: 9, .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_and_a_key_that_is_not_its_own_are_refused() {
+        let mut validator = Validator::default();
+        let slash = VehicleNameV1 { vehicle: "a/b".into(), ..bus() };
+        assert!(matches!(validator.check(&frame(slash, 1.0, 1.0)), Err(FrameRefused::Name(_))));
+        // The key of a vehicle that is known, under another name.
+        validator.check(&frame(bus(), 1.0, 1.0)).unwrap();
+        let thief = VehicleNameV1 { tenant: "other".into(), ..bus() };
+        assert!(matches!(validator.check(&frame(thief, 1.0, 1.0)), Err(FrameRefused::Key(..))));
+    }
+}

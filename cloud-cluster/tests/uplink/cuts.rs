@@ -11,7 +11,7 @@ use event_log::Stream;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_is_cut_again_and_again_loses_and_doubles_nothing() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let relay = Relay::to(cloud.address).await;
     let edge = Edge::start(&authority, memory(), relay.address);
     let (mut readings, mut alerts) = (0, 0);
@@ -48,7 +48,8 @@ async fn both_ends_restart_with_their_files_and_go_on() {
         "127.0.0.1:0".parse().unwrap(),
         applied.clone(),
         Shelf::default(),
-    );
+    )
+    .await;
     let address = cloud.address;
     let mut edge = Edge::start(&authority, redb(edge_dir.path()), address);
     let mut sent = 0;
@@ -63,7 +64,8 @@ async fn both_ends_restart_with_their_files_and_go_on() {
             drop(cloud.stop().await);
             append_readings(&edge.logs, 50).await;
             sent += 50;
-            cloud = Cloud::start_at(&authority, redb(cloud_dir.path()), address, applied.clone(), Shelf::default());
+            cloud =
+                Cloud::start_at(&authority, redb(cloud_dir.path()), address, applied.clone(), Shelf::default()).await;
         } else {
             drop(edge.stop().await);
             edge = Edge::start(&authority, redb(edge_dir.path()), address);
@@ -79,7 +81,7 @@ async fn both_ends_restart_with_their_files_and_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_with_a_new_log_starts_a_new_count() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     for life in 1..=2 {
         let edge = Edge::start(&authority, memory(), cloud.address);
         append_readings(&edge.logs, 30).await;
@@ -94,13 +96,13 @@ async fn an_edge_with_a_new_log_starts_a_new_count() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cloud_that_lost_its_data_gets_everything_again() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let address = cloud.address;
     let edge = Edge::start(&authority, memory(), address);
     append_readings(&edge.logs, 30).await;
     reaches("before", &cloud.logs.telemetry, Stream::TELEMETRY, 30).await;
     cloud.stop().await;
-    let cloud = Cloud::start_at(&authority, memory(), address, Applied::new(), Shelf::default());
+    let cloud = Cloud::start_at(&authority, memory(), address, Applied::new(), Shelf::default()).await;
     append_readings(&edge.logs, 30).await;
     reaches("after", &cloud.logs.telemetry, Stream::TELEMETRY, 60).await;
     assert_once_and_in_order(&cloud.logs.telemetry, Stream::TELEMETRY, 60);

@@ -25,8 +25,7 @@ async fn deployments_are_pushed_status_comes_back_and_plugins_are_fetched() {
     let wasm = Bytes::from((0..3_000_000_u32).map(|i| (i % 251) as u8).collect::<Vec<_>>());
     let (deployed, other) = ("ab".repeat(32), "cd".repeat(32));
     let shelf = Shelf([(deployed.clone(), wasm.clone()), (other.clone(), Bytes::from_static(b"secret"))].into());
-    let cloud =
-        Cloud::start_at(&authority, memory(), "127.0.0.1:0".parse().unwrap(), Applied::new(), shelf);
+    let cloud = Cloud::start_at(&authority, memory(), "127.0.0.1:0".parse().unwrap(), Applied::new(), shelf).await;
     let edge = Edge::start(&authority, memory(), cloud.address);
 
     let mut seen = edge.handle.deployments.clone();
@@ -47,9 +46,8 @@ async fn deployments_are_pushed_status_comes_back_and_plugins_are_fetched() {
 
     edge.status.send_replace(EdgeStatus { applied_offset: 42, ..EdgeStatus::default() });
     let mut changes = cloud.edges.changes();
-    let arrived = |_: &u64| {
-        cloud.edges.edges().iter().any(|e| e.status.as_ref().is_some_and(|s| s.applied_offset == 42))
-    };
+    let arrived =
+        |_: &u64| cloud.edges.edges().iter().any(|e| e.status.as_ref().is_some_and(|s| s.applied_offset == 42));
     soon("the status", changes.wait_for(arrived)).await.unwrap();
     let view = &cloud.edges.edges()[0];
     assert_eq!(view.software, "drover-edge test");

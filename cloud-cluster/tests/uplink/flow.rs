@@ -12,7 +12,7 @@ use std::time::Instant;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_logs_arrive_byte_for_byte_and_readings_are_applied_in_order() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let edge_logs = memory();
     // Some before the connection, some while it is there.
     for _ in 0..50 {
@@ -47,7 +47,7 @@ async fn both_logs_arrive_byte_for_byte_and_readings_are_applied_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_link_does_not_hold_up_alerts() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let relay = Relay::slow(cloud.address, 150_000).await;
     let edge_logs = memory();
     for _ in 0..400 {
@@ -76,12 +76,15 @@ async fn a_backlog_goes_through_redb_on_both_ends() {
     for _ in 0..150 {
         append_readings(&edge_logs, 2_000).await;
     }
-    let cloud = Cloud::start(&authority, redb(cloud_dir.path()));
+    let cloud = Cloud::start(&authority, redb(cloud_dir.path())).await;
     let started = Instant::now();
     let edge = Edge::start(&authority, edge_logs, cloud.address);
     reaches("the backlog", &cloud.logs.telemetry, Stream::TELEMETRY, 300_000).await;
     let seconds = started.elapsed().as_secs_f64();
-    println!("300000 readings of 105 bytes, edge redb -> QUIC -> cloud redb: {seconds:.2} s, {:.0}/s", 300_000.0 / seconds);
+    println!(
+        "300000 readings of 105 bytes, edge redb -> QUIC -> cloud redb: {seconds:.2} s, {:.0}/s",
+        300_000.0 / seconds
+    );
     assert_once_and_in_order(&cloud.logs.telemetry, Stream::TELEMETRY, 300_000);
     edge.stop().await;
     cloud.stop().await;

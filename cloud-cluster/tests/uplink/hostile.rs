@@ -2,8 +2,8 @@
 
 use crate::certificates::Authority;
 use crate::world::{
-    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, cloud_config, memory, readings,
-    reaches, soon, uplink_config,
+    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, cloud_config, memory, reaches,
+    readings, soon, uplink_config,
 };
 use event_log::Stream;
 use fleet_model::EventClass;
@@ -97,8 +97,14 @@ async fn reset_code(recv: &mut RecvStream) -> Option<Code> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strange_first_words_close_the_connection() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
-    let old = StreamOpen::Control(Hello { protocol: 99, ..match hello() { StreamOpen::Control(h) => h, _ => unreachable!() } });
+    let cloud = Cloud::start(&authority, memory()).await;
+    let old = StreamOpen::Control(Hello {
+        protocol: 99,
+        ..match hello() {
+            StreamOpen::Control(h) => h,
+            _ => unreachable!(),
+        }
+    });
     for (bytes, code) in [
         (b"\x08\x00\x00\x00nonsense".to_vec(), Code::Protocol),
         (vec![0xff; 64], Code::Protocol),
@@ -119,7 +125,7 @@ async fn strange_first_words_close_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_frame_resets_its_stream_and_what_came_before_it_stays() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
     let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7 });
     let damaged = |first| {
@@ -158,7 +164,7 @@ async fn a_bad_frame_resets_its_stream_and_what_came_before_it_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_block_of_the_edge_does_not_stop_its_alerts() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let edge = Edge::start(&authority, memory(), cloud.address);
     append_readings(&edge.logs, 10).await;
     reaches("the good", &cloud.logs.telemetry, Stream::TELEMETRY, 10).await;
@@ -176,29 +182,48 @@ async fn a_damaged_block_of_the_edge_does_not_stop_its_alerts() {
     cloud.stop().await;
 }
 
-/// A cloud that takes alerts and never reads telemetry: flow control stops the one stream, not the other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stalled_reader_of_telemetry_does_not_hold_up_alerts() {
-    let authority = Authority::new();
-    let config = cloud_config(&authority, &authority.issue("drover-cloud"), "127.0.0.1:0".parse().unwrap());
-    let chain = vec![CertificateDer::from_pem_file(&config.certificate).unwrap()];
+/// A server of our own with the cloud's certificate.
+fn server(authority: &Authority, alpn: &[u8]) -> Endpoint {
+    let pair = authority.issue("drover-cloud");
+    let chain = vec![CertificateDer::from_pem_file(&pair.certificate).unwrap()];
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&config.private_key).unwrap())
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(&pair.private_key).unwrap())
         .unwrap();
-    tls.alpn_protocols = vec![control::ALPN.to_vec()];
+    tls.alpn_protocols = vec![alpn.to_vec()];
     let server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    let endpoint = Endpoint::server(server, config.listen).unwrap();
+    Endpoint::server(server, "127.0.0.1:0".parse().unwrap()).unwrap()
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_another_protocol_is_named() {
+    let authority = Authority::new();
+    let endpoint = server(&authority, b"h3");
+    let address = endpoint.local_addr().unwrap();
+    let edge = Edge::start_with(uplink_config(&authority, &authority.issue("depot-1"), address), memory());
+    while let Some(incoming) = soon("the edge comes", endpoint.accept()).await {
+        if incoming.await.is_err() {
+            break;
+        }
+    }
+    let reason = edge.refused().await;
+    assert!(reason.contains("does not speak drover/1"), "{reason}");
+    edge.stop().await;
+}
+
+/// A cloud that takes alerts and never reads telemetry: flow control stops the one stream, not the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_reader_of_telemetry_does_not_hold_up_alerts() {
+    let authority = Authority::new();
+    let endpoint = server(&authority, control::ALPN);
     let logs = memory();
     for _ in 0..50 {
         append_readings(&logs, 1_000).await;
     }
-    let edge_config =
-        uplink_config(&authority, &authority.issue("depot-1"), endpoint.local_addr().unwrap());
+    let edge_config = uplink_config(&authority, &authority.issue("depot-1"), endpoint.local_addr().unwrap());
     let edge = Edge::start_with(edge_config, logs);
     let connection = soon("the edge comes", async { endpoint.accept().await.unwrap().await.unwrap() }).await;
     let (mut control_send, mut control_recv) = connection.accept_bi().await.unwrap();

@@ -6,7 +6,7 @@ use event_log::Stream;
 
 /// Starts with `bad`, expects words in the reason, renews the certificate in place and expects the data.
 async fn refused_until_renewed(authority: &Authority, bad: Pair, words: &[&str]) {
-    let cloud = Cloud::start(authority, memory());
+    let cloud = Cloud::start(authority, memory()).await;
     let edge = Edge::start_with(uplink_config(authority, &bad, cloud.address), memory());
     append_readings(&edge.logs, 10).await;
     let reason = edge.refused().await;
@@ -54,7 +54,7 @@ async fn a_certificate_that_names_no_edge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cloud_that_the_edge_does_not_trust() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let mut config = uplink_config(&authority, &authority.issue("depot-1"), cloud.address);
     config.ca = other.ca();
     let edge = Edge::start_with(config, memory());
@@ -92,7 +92,7 @@ async fn nobody_there_and_missing_files() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_edge_twice_the_newer_stays() {
     let authority = Authority::new();
-    let cloud = Cloud::start(&authority, memory());
+    let cloud = Cloud::start(&authority, memory()).await;
     let first = Edge::start(&authority, memory(), cloud.address);
     first.connected().await;
     let mut config = uplink_config(&authority, &authority.issue("depot-1"), cloud.address);

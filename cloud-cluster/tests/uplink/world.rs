@@ -2,7 +2,7 @@
 
 use crate::certificates::{Authority, Pair};
 use bytes::Bytes;
-use drover_cloud::cloud_ingest::{Apply, CloudIngest, CloudIngestConfig, EdgeRegistry, PluginBytes};
+use drover_cloud::cloud_ingest::{Apply, CloudIngest, CloudIngestConfig, CloudIngestError, EdgeRegistry, PluginBytes};
 use drover_edge::uplink::{self, ConnectionState, UplinkConfig, UplinkHandle};
 use event_log::{Append, Commit, EventLog, MemoryLog, Offset, RedbLog, RedbOptions, Stream};
 use fleet_model::{Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, VehicleName};
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -187,11 +187,11 @@ pub fn cloud_config(authority: &Authority, pair: &Pair, listen: SocketAddr) -> C
 }
 
 impl Cloud {
-    pub fn start(authority: &Authority, logs: Logs) -> Self {
-        Self::start_at(authority, logs, "127.0.0.1:0".parse().unwrap(), Applied::new(), Shelf::default())
+    pub async fn start(authority: &Authority, logs: Logs) -> Self {
+        Self::start_at(authority, logs, "127.0.0.1:0".parse().unwrap(), Applied::new(), Shelf::default()).await
     }
 
-    pub fn start_at(
+    pub async fn start_at(
         authority: &Authority,
         logs: Logs,
         listen: SocketAddr,
@@ -199,7 +199,16 @@ impl Cloud {
         plugins: Shelf,
     ) -> Self {
         let config = cloud_config(authority, &authority.issue("drover-cloud"), listen);
-        let ingest = CloudIngest::bind(config).unwrap();
+        // A cloud that is started again on its port waits for the socket of the one before: quinn lets it go in a task
+        // of its own, soon after the endpoint is dropped.
+        let deadline = Instant::now() + PATIENCE;
+        let ingest = loop {
+            match CloudIngest::bind(config.clone()) {
+                Ok(ingest) => break ingest,
+                Err(CloudIngestError::Bind(..)) if Instant::now() < deadline => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
         let address = ingest.local_addr();
         let edges = Arc::new(EdgeRegistry::new(system_clock()));
         let (deployments, deployments_seen) = watch::channel(DeploymentSet::default());

@@ -67,8 +67,10 @@ fn their_refusal(alert: u8) -> String {
     match alert {
         45 => "the cloud says that this edge's certificate has expired: renew uplink.certificate".into(),
         44 => "the cloud says that this edge's certificate was revoked: get a new one".into(),
-        48 | 51 => "the cloud does not know who signed this edge's certificate: get uplink.certificate from the cloud's CA"
-            .into(),
+        48 | 51 => {
+            "the cloud does not know who signed this edge's certificate: get uplink.certificate from the cloud's CA"
+                .into()
+        }
         42 | 43 | 46 => "the cloud does not accept this edge's certificate: check uplink.certificate".into(),
         116 => "the cloud wants a certificate and got none: check uplink.certificate".into(),
         120 => "the other side does not speak drover/1: is uplink.cloud the port of cloud_ingest?".into(),
