@@ -7,18 +7,23 @@ use system_tests::programs::REBUILT_VERSION;
 
 /// Builds everything that a fleet needs, in the profile that tests use.
 pub(crate) fn programs() -> Result<Programs> {
-    programs_of("dev", "debug")
+    build("dev", "debug", &["--bins"])
 }
 
-/// The same, optimised, for benchmarks.
+/// The same and the tests with it: in one go, since tests want features of dependencies that programs alone do not,
+/// and nothing should be compiled twice.
+pub(crate) fn programs_and_tests() -> Result<Programs> {
+    build("dev", "debug", &["--bins", "--tests"])
+}
+
+/// The programs, optimised, for benchmarks.
 pub(crate) fn release_programs() -> Result<Programs> {
-    programs_of("release", "release")
+    build("release", "release", &["--bins"])
 }
 
-fn programs_of(profile: &str, directory: &str) -> Result<Programs> {
+fn build(profile: &str, directory: &str, targets: &[&str]) -> Result<Programs> {
     println!("building drover-edge, drover-cloud, drover and fleet-replay (the first time takes some minutes)");
-    // The whole workspace: with the features that its tests get, so that nothing is compiled twice.
-    workspace::run(workspace::cargo().args(["build", "--workspace", "--bins", "--profile", profile]))?;
+    workspace::run(workspace::cargo().args(["build", "--workspace", "--profile", profile]).args(targets))?;
     println!("building the geofence component, and once more as {REBUILT_VERSION} for the swap");
     plugin_build::build_plugin("geofence", None)?;
     plugin_build::build_plugin("geofence", Some(REBUILT_VERSION))?;

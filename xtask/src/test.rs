@@ -13,7 +13,7 @@ pub(crate) struct Args {
 /// Builds what system tests start, then runs the tests.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure()?;
-    build::programs()?;
+    build::programs_and_tests()?;
     println!("running the tests");
     workspace::run(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(&args.filter))
 }
