@@ -1,0 +1,12 @@
+//! A whole edge node in this process, behind real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod client;
+mod disk;
+mod foreign;
+mod gated_log;
+mod http;
+mod mqtt;
+mod recovery;
+mod started;
