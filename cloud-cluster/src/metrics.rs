@@ -30,11 +30,21 @@ macro_rules! instrument {
 
 type CountU64 = Counter<u64>;
 type UpDown = UpDownCounter<i64>;
-type Seconds = Histogram<f64>;
 
 instrument!(requests: CountU64 = u64_counter(REQUESTS), "Requests answered");
-instrument!(request_seconds: Seconds = f64_histogram(REQUEST_SECONDS), "Time to the answer's headers");
 instrument!(streams: UpDown = i64_up_down_counter(STREAMS), "Event streams that are open");
 instrument!(events_delivered: CountU64 = u64_counter(EVENTS_DELIVERED), "Events written to streams");
 instrument!(plugin_uploads: CountU64 = u64_counter(PLUGIN_UPLOADS), "Components uploaded");
 instrument!(deployment_changes: CountU64 = u64_counter(DEPLOYMENT_CHANGES), "Deployments changed");
+
+/// Bounds of the histogram, seconds: from a read of memory to a component that is compiled.
+const REQUEST_SECONDS_BOUNDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+pub(crate) fn request_seconds() -> &'static Histogram<f64> {
+    static INSTRUMENT: OnceLock<Histogram<f64>> = OnceLock::new();
+    INSTRUMENT.get_or_init(|| {
+        let meter = opentelemetry::global::meter(observability::METER);
+        let histogram = meter.f64_histogram(REQUEST_SECONDS).with_description("Time to the answer's headers");
+        histogram.with_boundaries(REQUEST_SECONDS_BOUNDS.to_vec()).build()
+    })
+}

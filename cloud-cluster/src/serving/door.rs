@@ -1,5 +1,6 @@
 //! What every request passes, whatever it came over: limits, deadlines, and the count of what is under way.
 
+use super::problem::Problem;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -61,7 +62,13 @@ impl Deadlines {
 
 /// Counts the requests under way on one connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Activity(Arc<watch::Sender<usize>>);
+pub(crate) struct Activity(Arc<watch::Sender<Requests>>);
+
+#[derive(Debug, Default)]
+struct Requests {
+    under_way: usize,
+    ever: bool,
+}
 
 /// A request under way: until it is dropped, its connection is not idle.
 #[derive(Debug)]
@@ -69,31 +76,56 @@ pub(crate) struct Active(Activity);
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+        Self(Arc::default())
     }
 
     pub(crate) fn begin(&self) -> Active {
-        self.0.send_modify(|count| *count += 1);
+        self.0.send_modify(|requests| {
+            requests.under_way += 1;
+            requests.ever = true;
+        });
         Active(self.clone())
     }
 
     /// Resolves when nothing was under way for `limit`.
     pub(crate) async fn idle(&self, limit: Duration) {
-        let mut count = self.0.subscribe();
+        let mut requests = self.0.subscribe();
         loop {
             // Neither wait ends early: the sender lives in `self`.
-            let _ = count.wait_for(|count| *count == 0).await;
-            if tokio::time::timeout(limit, count.changed()).await.is_err() {
+            let _ = requests.wait_for(|requests| requests.under_way == 0).await;
+            if tokio::time::timeout(limit, requests.changed()).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Resolves when a connection is of no use: its first request did not come, or nothing was under way for long.
+    pub(crate) async fn unused(&self, deadlines: &Deadlines) {
+        let mut requests = self.0.subscribe();
+        let first = requests.wait_for(|requests| requests.ever);
+        let began = tokio::time::timeout(deadlines.header().min(deadlines.idle()), first).await.is_ok();
+        if began {
+            self.idle(deadlines.idle()).await;
         }
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        self.0.0.send_modify(|requests| requests.under_way -= 1);
     }
+}
+
+/// Refuses what has too many header fields. The libraries have limits of their own, some above ours.
+pub(crate) async fn limit_headers(request: Request, next: Next) -> Result<Response, Problem> {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let len = fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let count = request.headers().len();
+    if len as u64 > FIELD_SECTION_LEN_MAX || count > FIELDS_MAX {
+        let limits = format!("{FIELD_SECTION_LEN_MAX} bytes and {FIELDS_MAX} fields are allowed");
+        return Err(Problem::headers_too_large(format!("{count} header fields of {len} bytes came; at most {limits}")));
+    }
+    Ok(next.run(request).await)
 }
 
 /// Gives the bodies of requests their deadline.

@@ -244,6 +244,7 @@ fn router(app: App) -> Router {
             Problem::method_not_allowed(format!("{} does not take {}", request.uri().path(), request.method()))
         })
         .with_state(app)
+        .layer(middleware::from_fn(door::limit_headers))
         .layer(middleware::from_fn(observe))
         .layer(middleware::map_response(|mut response: Response| {
             let nosniff = HeaderValue::from_static("nosniff");

@@ -13,7 +13,7 @@ pub(crate) struct Problem {
     /// A stable name of the kind of problem.
     #[serde(rename = "type")]
     #[schema(example = "urn:drover:problem:unknown_vehicle")]
-    kind: String,
+    kind: &'static str,
     /// The kind of problem in words; the same for every occurrence.
     title: &'static str,
     /// The HTTP status.
@@ -44,7 +44,7 @@ macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident = $status:ident, $title:literal;)*) => {
         impl Problem {
             $($(#[$doc])* pub(crate) fn $name(detail: impl Into<String>) -> Self {
-                Self::new(StatusCode::$status, stringify!($name), $title, detail.into())
+                Self::new(StatusCode::$status, concat!("urn:drover:problem:", stringify!($name)), $title, detail.into())
             })*
         }
     };
@@ -94,8 +94,7 @@ problems! {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &str, title: &'static str, detail: String) -> Self {
-        let kind = format!("urn:drover:problem:{kind}");
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: String) -> Self {
         Self { kind, title, status: status.as_u16(), detail, errors: Vec::new(), oldest: None, retry_after_s: None }
     }
 

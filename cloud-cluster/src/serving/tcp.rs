@@ -81,7 +81,10 @@ async fn connection(
     let router = router
         .layer(middleware::from_fn(move |request, next| body_deadline(deadlines.body(), request, next)))
         .layer(middleware::from_fn(move |request, next| keep_active(counted.clone(), request, next)));
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // TLS has settled which it is: nothing is guessed from the first bytes.
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = if http2 { builder.http2_only() } else { builder.http1_only() };
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -99,7 +102,7 @@ async fn connection(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = async { tokio::select! { () = activity.idle(deadlines.idle()) => {}, () = shutdown.cancelled() => {} } } => {
+        () = async { tokio::select! { () = activity.unused(&deadlines) => {}, () = shutdown.cancelled() => {} } } => {
             connection.as_mut().graceful_shutdown();
             // An HTTP/2 peer that never finishes what it began is cut off, unless an answer is still under way.
             tokio::select! {

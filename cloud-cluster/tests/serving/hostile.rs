@@ -113,13 +113,8 @@ async fn headers_over_the_limit_get_431_and_far_over_it_nothing() {
     assert!(text.contains("urn:drover:problem:headers_too_large"), "{text}");
     let announced = [varint(HEADERS), varint(1 << 24)].concat();
     assert_eq!(raw.exchange(&announced, false).await, Err(H3_EXCESSIVE_LOAD));
-    for (version, names) in
-        [(Version::Http1, &["x-a", "x-b", "x-c", "x-d", "x-e"][..]), (Version::Http2, &["x-a", "x-b"])]
-    {
-        let mut call = cloud.get(version, "/healthz");
-        for name in names {
-            call = call.header(name, &large[..15_000]);
-        }
+    for version in [Version::Http1, Version::Http2] {
+        let call = cloud.get(version, "/healthz").header("x-a", &large[..10_000]).header("x-b", &large[..10_000]);
         assert_eq!(call.send().await.status, 431, "{version:?}");
     }
     still_served(&cloud).await;

@@ -5,11 +5,9 @@
 //! reading into nothing when the handler has let go.
 
 use super::guarded::{Both, Guarded, Receiving, Sending};
-use crate::serving::door::{Active, BODY_LEN_MAX, Deadlines, FIELD_SECTION_LEN_MAX, FIELDS_MAX};
-use crate::serving::problem::Problem;
+use crate::serving::door::{Active, BODY_LEN_MAX, Deadlines};
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::response::IntoResponse;
 use bytes::{Buf, Bytes};
 use h3::error::{Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
@@ -99,11 +97,7 @@ impl Request {
         let head_only = request.method() == Method::HEAD;
         let request = request.map(|()| Body::from_stream(body));
         let router = self.router;
-        let too_large = headers_too_large(&request);
         let respond = async {
-            if let Some(problem) = too_large {
-                return send(&mut sending, problem.into_response(), head_only).await;
-            }
             let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
             send(&mut sending, response, head_only).await
         };
@@ -127,17 +121,6 @@ impl Request {
         drop(self.active);
         done
     }
-}
-
-/// Over the limits that hyper keeps for HTTP/1.1 and HTTP/2.
-fn headers_too_large<B>(request: &http::Request<B>) -> Option<Problem> {
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
-    let len = fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-    let count = request.headers().len();
-    (len as u64 > FIELD_SECTION_LEN_MAX || count > FIELDS_MAX).then(|| {
-        let limits = format!("{FIELD_SECTION_LEN_MAX} bytes and {FIELDS_MAX} fields are allowed");
-        Problem::headers_too_large(format!("{count} header fields of {len} bytes came; at most {limits}"))
-    })
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failed> {

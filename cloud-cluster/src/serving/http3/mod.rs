@@ -98,10 +98,11 @@ async fn connection(quic: quinn::Connection, router: Router, deadlines: Deadline
     };
     let activity = Activity::new();
     let requests = TaskTracker::new();
+    let mut unused = std::pin::pin!(activity.unused(&deadlines));
     loop {
         let accepted = tokio::select! {
             accepted = http3.accept() => accepted,
-            () = activity.idle(deadlines.idle()) => break,
+            () = &mut unused => break,
             () = shutdown.cancelled() => break,
         };
         match accepted {
