@@ -15,5 +15,5 @@ pub mod metrics;
 pub mod node;
 mod problem;
 pub mod status;
-mod trace;
+pub mod trace;
 pub mod uplink;

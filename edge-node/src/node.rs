@@ -229,7 +229,8 @@ fn start_uplink(
     let (status, status_seen) = watch::channel(EdgeStatus::default());
     let (link, handle) = uplink::link(config.edge.clone(), SOFTWARE.to_owned(), status_seen);
     // Also without a cloud: it reports what runs from before.
-    let (deployer, deployments) = Deployer::new(sources.runtime.clone(), store.clone(), handle.clone());
+    let (deployer, deployments) =
+        Deployer::new(sources.runtime.clone(), store.clone(), handle.deployments.clone(), Arc::new(handle.clone()));
     tasks.spawn(status::publish(sources.clone(), deployments.clone(), status, ends.clone()));
     let Some(uplink) = &config.uplink else { return (deployments, None) };
     tasks.spawn(deployer.run(ends.clone()));

@@ -6,8 +6,10 @@ pub use store::PluginStore;
 pub(crate) use store::write_atomically;
 
 use crate::uplink::{FetchError, UplinkHandle};
+use bytes::Bytes;
 use fleet_model::{DeploymentName, TenantId};
 use fleet_wire::control::{DeploymentPhase, DeploymentSet, DeploymentSpec, DeploymentStatus, SwapFigures};
+use futures_util::future::BoxFuture;
 use plugin_host::PluginHash;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,13 +23,26 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// Where plugins come from.
+pub trait PluginFetch: Send + Sync + 'static {
+    /// The plugin's bytes; the caller checks their hash.
+    fn fetch<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Bytes, FetchError>>;
+}
+
+impl PluginFetch for UplinkHandle {
+    fn fetch<'a>(&'a self, hash: &'a str) -> BoxFuture<'a, Result<Bytes, FetchError>> {
+        Box::pin(self.fetch_plugin(hash))
+    }
+}
+
 type Key = (TenantId, DeploymentName);
 
 /// The task that brings about what the cloud wants.
 pub struct Deployer {
     runtime: Arc<Runtime>,
     store: Arc<PluginStore>,
-    uplink: UplinkHandle,
+    wanted: watch::Receiver<Option<DeploymentSet>>,
+    fetch: Arc<dyn PluginFetch>,
     status: watch::Sender<Vec<DeploymentStatus>>,
     /// What came of the last try of each deployment.
     tried: BTreeMap<Key, Tried>,
@@ -53,16 +68,17 @@ impl Deployer {
     pub fn new(
         runtime: Arc<Runtime>,
         store: Arc<PluginStore>,
-        uplink: UplinkHandle,
+        wanted: watch::Receiver<Option<DeploymentSet>>,
+        fetch: Arc<dyn PluginFetch>,
     ) -> (Self, watch::Receiver<Vec<DeploymentStatus>>) {
         let running = runtime.deployments().iter().map(of_running).collect();
         let (status, seen) = watch::channel(running);
-        (Self { runtime, store, uplink, status, tried: BTreeMap::new() }, seen)
+        (Self { runtime, store, wanted, fetch, status, tried: BTreeMap::new() }, seen)
     }
 
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut wanted = self.uplink.deployments.clone();
+        let mut wanted = self.wanted.clone();
         let mut retry = RETRY_MIN;
         loop {
             let set = wanted.borrow_and_update().clone();
@@ -145,7 +161,7 @@ impl Deployer {
             .parse()
             .map_err(|_| Failure::Refused(format!("{:?} is no plugin hash", spec.plugin_hash)))?;
         if !self.store.has(hash) {
-            let bytes = self.uplink.fetch_plugin(&spec.plugin_hash).await.map_err(|error| match error {
+            let bytes = self.fetch.fetch(&spec.plugin_hash).await.map_err(|error| match error {
                 FetchError::NotConnected | FetchError::Lost(_) => Failure::Later(error.to_string()),
                 FetchError::Refused(_) | FetchError::TooLong(_) => Failure::Refused(error.to_string()),
             })?;

@@ -47,17 +47,11 @@ async fn readings(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body)
     let principal = authenticate(&door, &headers)?;
     let raw = read(&headers, body).await?;
     INSTRUMENTS.payloads.add(1, &transport("http"));
-    let sampled = trace::publish_span("http");
+    let trace = trace::publish("http", &principal.tenant);
     let mut naming = Named { principal: &principal, known: HashMap::new() };
     let parsed = payload::parse(&raw, (door.clock)(), &mut naming);
-    let payload = Payload {
-        tenant: Some(principal.tenant.clone()),
-        vehicle: principal.vehicle.clone(),
-        raw,
-        parsed,
-        trace: sampled.as_ref().map(|(_, context)| *context),
-    };
-    drop(sampled);
+    let payload =
+        Payload { tenant: Some(principal.tenant.clone()), vehicle: principal.vehicle.clone(), raw, parsed, trace };
     let submitted = tokio::time::timeout(CREDIT_WAIT, door.ingest.submit(vec![payload])).await;
     let reply = match submitted {
         Ok(Ok(reply)) => reply,

@@ -154,7 +154,7 @@ impl Builder {
             for refused in &payload.parsed.refused {
                 self.letters.push(letters::of_door(now, payload, refused));
             }
-            let mut trace = payload.trace;
+            let mut trace = payload.trace.as_ref().map(|trace| trace.context);
             for element in &payload.parsed.elements {
                 if !self.draft.has_room_for(&element.vehicle) && !self.flush().await {
                     return false;
@@ -175,7 +175,8 @@ impl Builder {
             outcome.refused.sort_by_key(|refused| refused.index);
             outcomes.push(outcome);
         }
-        self.answers.push(Answer { reply: request.reply, outcomes });
+        let traces = request.payloads.into_iter().filter_map(|payload| payload.trace).collect();
+        self.answers.push(Answer { reply: request.reply, outcomes, _traces: traces });
         self.credits.push(request.credits);
         true
     }

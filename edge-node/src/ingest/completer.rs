@@ -2,6 +2,7 @@
 
 use super::{Fatal, IngestError, Outcome, Parts};
 use crate::metrics::{Counts, INSTRUMENTS};
+use crate::trace::PublishTrace;
 use event_log::{Appended, CommitError, Offset, Ticket};
 use fleet_wire::frame::ReadingFrame;
 use opentelemetry::KeyValue;
@@ -37,6 +38,8 @@ pub(super) struct Batch {
 pub(super) struct Answer {
     pub(super) reply: oneshot::Sender<Result<Vec<Outcome>, IngestError>>,
     pub(super) outcomes: Vec<Outcome>,
+    /// They end with the answer.
+    pub(super) _traces: Vec<PublishTrace>,
 }
 
 /// A block on its way into the log.

@@ -21,9 +21,9 @@ mod letters;
 
 use crate::device_link::payload::{Parsed, Refused};
 use crate::metrics::{Counts, INSTRUMENTS};
+use crate::trace::PublishTrace;
 use bytes::Bytes;
 use event_log::CommitError;
-use fleet_model::event::TraceContext;
 use fleet_model::{AdmissionPolicy, TenantId, VehicleId};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -54,7 +54,7 @@ pub struct Payload {
     /// Readings and refusals.
     pub parsed: Parsed,
     /// When it is sampled.
-    pub trace: Option<TraceContext>,
+    pub trace: Option<PublishTrace>,
 }
 
 /// What became of a payload. Everything it tells of is durable.

@@ -3,10 +3,13 @@
 
 mod admin;
 mod client;
+mod deployments;
 mod disk;
 mod foreign;
 mod gated_log;
 mod http;
 mod mqtt;
+mod program;
 mod recovery;
 mod started;
+mod tls;

@@ -245,9 +245,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn publish(&mut self, publish: Publish, received_time: fleet_model::Timestamp) {
         INSTRUMENTS.payloads.add(1, &transport(self.name));
-        let sampled = trace::publish_span(self.name);
         let raw = Bytes::from_owner(Raw(publish.payload));
         let Some(principal) = self.session.principal().cloned() else { return };
+        let trace = trace::publish(self.name, &principal.tenant);
         let vehicle = self.vehicle_of(&publish.topic, &principal);
         let (parsed, name) = match vehicle {
             Ok(name) => {
@@ -257,11 +257,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err((reason, detail)) => (Parsed::refused_whole(reason, detail), None),
         };
         self.push(publish.packet_id, name, raw, parsed);
-        if let Some((span, context)) = sampled
-            && let Some(last) = self.payloads.last_mut()
-        {
-            last.trace = Some(context);
-            drop(span);
+        if let Some(last) = self.payloads.last_mut() {
+            last.trace = trace;
         }
     }
 
