@@ -45,7 +45,7 @@ fn a_reading_is_one_trace_from_device_to_partner_in_a_foreign_collector() -> Res
     })?;
 
     let setup = Setup { collector: Some(http), ..Setup::new(Semantics::Normal) };
-    let mut fleet = Fleet::start(programs.clone(), scratch.path(), setup)?;
+    let fleet = Fleet::start(programs.clone(), scratch.path(), setup)?;
     let rule = scratch.path().join("rule.json");
     let everywhere = r#"{"type":"Feature","id":"everywhere","properties":{"radius_m":1000},
         "geometry":{"type":"Point","coordinates":[21.0,52.2]}}"#;

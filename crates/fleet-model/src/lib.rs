@@ -6,6 +6,8 @@
 //! Units inside Drover: degrees WGS 84, metres, metres per second, degrees Celsius, volts, seconds; instants are
 //! milliseconds since the Unix epoch, UTC.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod admission;
 pub mod event;
 pub mod ids;

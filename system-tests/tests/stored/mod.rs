@@ -13,7 +13,7 @@ const READ_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// When the file cannot be opened, or a block in it is damaged or malformed.
-pub fn readings(telemetry: &Path) -> Result<HashMap<(String, i64), u32>> {
+pub(crate) fn readings(telemetry: &Path) -> Result<HashMap<(String, i64), u32>> {
     let log = RedbLog::open(telemetry, event_log::RedbOptions::default())
         .with_context(|| format!("open {}", telemetry.display()))?;
     let mut found = HashMap::new();
