@@ -1,5 +1,6 @@
 //! One edge's connection: who it is, hello, then a task per stream.
 
+use super::complaints::Complaints;
 use super::identity::edge_of;
 use super::messages::{self, StreamError};
 use super::registry::{Connected, EdgeRegistry};
@@ -7,10 +8,11 @@ use super::{PluginBytes, class_stream, control_stream, metrics, plugin_stream};
 use fleet_model::{EdgeId, EventClass};
 use fleet_wire::control::{self, Code, DeploymentSet, Hello, StreamOpen, ToEdge};
 use fleet_wire::frame::RECORD_VERSION;
-use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use vehicle_runtime::Logs;
@@ -31,6 +33,7 @@ pub(super) struct Shared {
     pub(super) edges: Arc<EdgeRegistry>,
     pub(super) deployments: watch::Receiver<DeploymentSet>,
     pub(super) plugins: Arc<dyn PluginBytes>,
+    pub(super) complaints: Complaints,
     pub(super) telemetry_commits: Arc<Semaphore>,
     pub(super) event_commits: Arc<Semaphore>,
 }
@@ -43,31 +46,40 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>, handshake: Ow
     let address = incoming.remote_address();
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
-        Err(error) => return refused_handshake(&address.to_string(), &error.to_string()),
+        Err(error) => return handshake_failed(&shared, address, &error),
     };
     let connection = match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return refused_handshake(&address.to_string(), &error.to_string()),
-        Err(_) => return refused_handshake(&address.to_string(), "it was not finished in time"),
+        Ok(Err(error)) => return handshake_failed(&shared, address, &error),
+        Err(_) => return handshake_failed(&shared, address, &ConnectionError::TimedOut),
     };
     drop(handshake);
     if let Err(Refusal(code, reason)) = welcome(&connection, &shared).await {
         metrics::count_refused("hello");
-        tracing::warn!(%address, "connection refused: {reason}");
+        if shared.complaints.is_new(address.ip(), &reason, Instant::now()) {
+            tracing::warn!(%address, "connection refused: {reason}");
+        }
         connection.close(VarInt::from_u32(code as u32), reason.as_bytes());
     }
 }
 
-fn refused_handshake(address: &str, reason: &str) {
+fn handshake_failed(shared: &Shared, address: SocketAddr, error: &ConnectionError) {
     metrics::count_refused("handshake");
-    let hint = if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
-        ": the edge's certificate is not signed by the CA in cloud_ingest.ca"
-    } else if reason.contains("xpired") {
-        ": the edge's certificate has expired, or a clock is wrong"
-    } else {
-        ""
+    let reason = error.to_string();
+    let hint = match error {
+        ConnectionError::ConnectionClosed(_) => ": the edge does not trust this cloud; check uplink.ca there",
+        _ if reason.contains("UnknownIssuer") || reason.contains("BadSignature") => {
+            ": the edge's certificate is not signed by the CA in cloud_ingest.ca"
+        }
+        _ if reason.contains("xpired") => ": the edge's certificate has expired, or a clock is wrong",
+        _ if reason.contains("CertificateRequired") || reason.contains("sent no certificates") => {
+            ": it has no certificate"
+        }
+        _ => "",
     };
-    tracing::warn!(address, "handshake with an edge failed: {reason}{hint}");
+    if shared.complaints.is_new(address.ip(), &reason, Instant::now()) {
+        tracing::warn!(%address, "handshake with an edge failed: {reason}{hint}");
+    }
 }
 
 async fn welcome(connection: &Connection, shared: &Arc<Shared>) -> Result<(), Refusal> {
@@ -96,6 +108,7 @@ async fn welcome(connection: &Connection, shared: &Arc<Shared>) -> Result<(), Re
     if messages::write(&mut send, &welcome, control::MESSAGE_LEN_MAX).await.is_err() {
         return Ok(());
     }
+    shared.complaints.forget(connection.remote_address().ip());
     let connected = shared.edges.connected(&edge, &hello.software, connection);
     tracing::info!(%edge, address = %connection.remote_address(), software = hello.software, "edge connected");
     let ended = serve_streams(connection, &edge, shared, connected, (send, recv)).await;

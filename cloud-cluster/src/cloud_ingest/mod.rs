@@ -14,6 +14,7 @@
 
 mod applier;
 mod class_stream;
+mod complaints;
 mod config;
 mod connection;
 mod control_stream;
@@ -115,6 +116,7 @@ impl CloudIngest {
             edges,
             deployments,
             plugins,
+            complaints: complaints::Complaints::default(),
             telemetry_commits: Arc::new(Semaphore::new(TELEMETRY_COMMITS_MAX)),
             event_commits: Arc::new(Semaphore::new(EVENT_COMMITS_MAX)),
         });

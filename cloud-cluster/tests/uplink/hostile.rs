@@ -115,7 +115,7 @@ async fn strange_first_words_close_the_connection() {
         let _streams = client.open(&bytes).await;
         assert_eq!(client.closed_with().await, Some(code), "{:?}", String::from_utf8_lossy(&bytes));
     }
-    let (client, ..) = Client::welcomed(&authority, cloud.address).await;
+    let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
     let _second = client.open(&message(&hello())).await;
     assert_eq!(client.closed_with().await, Some(Code::Protocol));
     assert!(Client::connect(&authority, cloud.address, b"h3").await.is_err(), "another protocol is not let in");
