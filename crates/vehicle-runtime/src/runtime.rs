@@ -313,6 +313,9 @@ impl Core {
         entered: Instant,
         swap: Option<mpsc::UnboundedSender<f64>>,
     ) -> Result<(), RuntimeError> {
+        if let Some(reason) = self.progress.broken() {
+            return Err(RuntimeError::Broken(reason));
+        }
         if first + u64::from(frame.header().count) <= front.next {
             return Ok(());
         }
