@@ -91,7 +91,8 @@ fn plugins() -> Result<()> {
     println!("plugins: the geofence component against the same code native, in pairs");
     let component = crate::plugin_build::build_plugin("geofence", None)?;
     let mut bench = workspace::cargo();
-    bench.args(["bench", "--package", "plugin-host", "--bench", "geofence"]).env("DROVER_GEOFENCE", component);
+    // The whole workspace, so that it gets the features with which the programs were built.
+    bench.args(["bench", "--workspace", "--bench", "geofence"]).env("DROVER_GEOFENCE", component);
     if let Some(data) = data::directory() {
         bench.env(data::DATA_VARIABLE, data);
     }

@@ -16,9 +16,9 @@ pub(crate) fn programs_and_tests() -> Result<Programs> {
     build("dev", "debug", &["--bins", "--tests"])
 }
 
-/// The programs, optimised, for benchmarks.
+/// The programs, optimised, and the benchmarks with them.
 pub(crate) fn release_programs() -> Result<Programs> {
-    build("release", "release", &["--bins"])
+    build("release", "release", &["--bins", "--benches"])
 }
 
 fn build(profile: &str, directory: &str, targets: &[&str]) -> Result<Programs> {
