@@ -2,8 +2,8 @@
 
 use crate::certificates::Authority;
 use crate::world::{
-    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, cloud_config, memory, reaches,
-    readings, soon, uplink_config,
+    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, memory, reaches, readings, soon,
+    uplink_config,
 };
 use event_log::Stream;
 use fleet_model::EventClass;
