@@ -84,6 +84,14 @@ fn nonsense_over_http_is_a_problem_and_harms_nobody() -> Result<()> {
         assert!((400..500).contains(&status), "{nonsense} got {status}: {problem}");
         assert!(problem["title"].is_string(), "{problem}");
     }
+    let large = scratch.path().join("large.json");
+    std::fs::write(&large, format!("[{}]", " ".repeat(300_000)))?;
+    let (status, problem) = post(&fleet, &format!("@{}", large.display()))?;
+    assert_eq!(status, 413, "{problem}");
+    let letters = fleet.run(fleet.drover().args(["dead-letters", "--edge", &format!("http://{}", fleet.admin())]))?;
+    assert!(letters.contains("too_large"), "{letters}");
+    assert!(admin::get(fleet.admin(), "/metrics")?.contains("\"too_large\""));
+
     let good = r#"{"vehicle":"a","event_time":"2024-02-19T14:41:54Z","latitude":52.2,"longitude":21.0}"#;
     assert_eq!(post(&fleet, good)?.0, 202);
     fleet.stop()

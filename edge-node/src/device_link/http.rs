@@ -2,7 +2,7 @@
 
 use super::Door;
 use super::credentials::Principal;
-use super::payload::{self, Complaint, Naming, PAYLOAD_LEN_MAX, Refused};
+use super::payload::{self, Complaint, Naming, PAYLOAD_LEN_MAX, Parsed, Refused};
 use crate::ingest::{IngestError, Outcome, Payload};
 use crate::metrics::{INSTRUMENTS, transport};
 use crate::problem::Problem;
@@ -49,7 +49,17 @@ async fn readings(State(door): State<Arc<Door>>, headers: HeaderMap, body: Body)
     INSTRUMENTS.payloads.add(1, &transport("http"));
     let trace = trace::publish("http", &principal.tenant);
     let mut naming = Named { principal: &principal, known: HashMap::new() };
-    let parsed = payload::parse(&raw, (door.clock)(), &mut naming);
+    // One that is too large was not read to its end: it is refused like any other, so that it is counted and kept.
+    let (raw, parsed) = match raw {
+        Some(raw) => {
+            let parsed = payload::parse(&raw, (door.clock)(), &mut naming);
+            (raw, parsed)
+        }
+        None => {
+            let detail = format!("a body has at most {PAYLOAD_LEN_MAX} bytes");
+            (Bytes::new(), Parsed::refused_whole(Refusal::TooLarge, detail))
+        }
+    };
     let payload =
         Payload { tenant: Some(principal.tenant.clone()), vehicle: principal.vehicle.clone(), raw, parsed, trace };
     let submitted = tokio::time::timeout(CREDIT_WAIT, door.ingest.submit(vec![payload])).await;
@@ -110,19 +120,16 @@ fn authenticate(door: &Door, headers: &HeaderMap) -> Result<Arc<Principal>, Prob
     })
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("{}: a body has at most {PAYLOAD_LEN_MAX} bytes", Refusal::TooLarge.advice());
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Refusal::TooLarge.code(), detail)
-    };
+/// The body; `None` when it is too large.
+async fn read(headers: &HeaderMap, body: Body) -> Result<Option<Bytes>, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|len| len > PAYLOAD_LEN_MAX as u64) {
-        return Err(too_large());
+        return Ok(None);
     }
     let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, PAYLOAD_LEN_MAX).collect()).await;
     match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Ok(body)) => Ok(Some(body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(None),
         Ok(Err(error)) => Err(Problem::new(StatusCode::BAD_REQUEST, "body", error.to_string())),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")),
     }
