@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Recordings with fewer rows are held while something happens half way.
-const HELD_BELOW_ROWS: u64 = 50_000;
+/// Recordings with fewer rows are held where the swap is due: they would be through before anything could happen.
+/// Longer ones drive on, and are held half way to their end if the swap is not done by then.
+const HELD_AT_ONCE_ROWS: u64 = 50_000;
 /// Everything sent has arrived at the partner this long after the last acknowledgement.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(120);
 /// `fleet-replay` has written its summary and ended by then.
@@ -128,13 +129,12 @@ pub fn play(
     };
     let summary_path = directory.join("summary.json");
     let mut arguments = replay_arguments(scenario);
-    // A small recording would be through before anything could happen half way: it is held there.
+    // The rebuilt rule is compiled while the recording plays, which may take longer than the rest of it.
     let held_until = directory.join("go-on");
     if let Some(Swap::Rebuilt { at_share }) = scenario.swap
-        && total < HELD_BELOW_ROWS
+        && !arguments.iter().any(|argument| argument == "--hold-after")
     {
-        let rows = (at_share * total as f64) as u64;
-        let held = ["--hold-after".to_owned(), rows.to_string(), "--hold-until".to_owned()];
+        let held = ["--hold-after".to_owned(), held_after(total, at_share).to_string(), "--hold-until".to_owned()];
         arguments.extend(held.into_iter().chain([held_until.display().to_string()]));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -185,6 +185,12 @@ pub fn play(
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     fleet.stop()?;
     Ok(Outcome { report, alerts: received })
+}
+
+/// The row before which a recording waits for a swap that is due at this share of it.
+fn held_after(total: u64, at_share: f64) -> u64 {
+    let due = at_share * total as f64;
+    if total < HELD_AT_ONCE_ROWS { due.ceil() as u64 } else { ((due + total as f64) / 2.0) as u64 }
 }
 
 fn is_due(swap: Swap, progress: Progress, elapsed: Duration) -> bool {
