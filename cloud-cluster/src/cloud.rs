@@ -1,6 +1,6 @@
 //! Puts the parts together, runs them, and takes them down in order.
 
-use crate::cloud_ingest::{CloudIngest, CloudIngestError, EdgeRegistry, PluginBytes};
+use crate::cloud_ingest::{CloudIngest, CloudIngestError, EdgeRegistry, EdgeTenants, PluginBytes};
 use crate::config::{CloudConfig, ConfigError};
 use crate::projections::latest::Latest;
 use crate::registry::{Registry, StorageError};
@@ -12,6 +12,7 @@ use plugin_host::{EngineConfig, PluginEngine};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vehicle_runtime::{Clock, Logs, NoPlugins, Runtime, system_clock};
 
@@ -59,6 +60,7 @@ pub struct Cloud {
     logs: Logs,
     registry: Registry,
     edges: Arc<EdgeRegistry>,
+    edge_tenants: EdgeTenants,
     latest: Arc<Latest>,
     runtime: Arc<Runtime>,
     ingest: CloudIngest,
@@ -86,14 +88,27 @@ impl Cloud {
             Ok::<_, CloudError>((logs, registry))
         });
         let (logs, registry) = opening.await??;
-        let ingest = CloudIngest::bind(config.cloud_ingest.clone())?;
+        let edge_tenants = config.edge_tenants().map_err(ConfigError::from)?;
+        let ingest = CloudIngest::bind(config.cloud_ingest.clone(), edge_tenants.clone())?;
         let listen = config.serving.listen;
         let listener = Listener::bind(listen).map_err(|error| CloudError::Bind(listen, error))?;
         let latest = Arc::new(Latest::default());
         let actors = config.actors.clone();
         let runtime = Runtime::start(actors, logs.clone(), latest.clone(), Arc::new(NoPlugins), clock.clone()).await?;
         let edges = Arc::new(EdgeRegistry::new(clock.clone()));
-        let cloud = Self { config, logs, registry, edges, latest, runtime, ingest, listener, observability, clock };
+        let cloud = Self {
+            config,
+            logs,
+            registry,
+            edges,
+            edge_tenants,
+            latest,
+            runtime,
+            ingest,
+            listener,
+            observability,
+            clock,
+        };
         cloud.write_addresses(&data_dir)?;
         tracing::info!(cloud_ingest = %cloud.ingest.local_addr(), serving = %cloud.listener.address(),
             vehicles = cloud.latest.count(), "the cloud is ready");
@@ -109,10 +124,14 @@ impl Cloud {
         let (chain, private_key) = self.config.serving.identity()?;
         let observability = self.observability.clone();
         let parts = serving::Parts {
-            events: self.logs.events.clone(),
+            logs: self.logs.clone(),
             latest: self.latest,
             registry: self.registry.clone(),
-            edges: Arc::new(KnownEdges { edges: self.edges.clone(), clock: self.clock.clone() }),
+            edges: Arc::new(KnownEdges {
+                edges: self.edges.clone(),
+                tenants: self.edge_tenants,
+                clock: self.clock.clone(),
+            }),
             api_keys: self.config.api_keys,
             open_metrics: self.config.serving.open_metrics,
             metrics_text: Box::new(move || observability.metrics_text()),
@@ -134,17 +153,12 @@ impl Cloud {
         }
         stop.cancel();
         tracing::info!(drain_s = drain.as_secs(), "stopping");
-        let draining = async {
-            while !serving.is_finished() {
-                let _ = (&mut serving).await;
-            }
-            while !ingest.is_finished() {
-                let _ = (&mut ingest).await;
-            }
+        let vehicles = async {
             if let Err(error) = self.runtime.shutdown().await {
                 tracing::error!(%error, "the vehicles did not stop well; the next start applies readings again");
             }
         };
+        let draining = drained(end_of(&mut serving), end_of(&mut ingest), vehicles);
         match tokio::time::timeout(drain, draining).await {
             Ok(()) => tracing::info!("stopped"),
             Err(_) => tracing::warn!(
@@ -171,6 +185,26 @@ impl Cloud {
     }
 }
 
+/// The vehicles stop when nobody hands them readings any more. Serving ends beside them: one partner who is slow to hang
+/// up must not cost them their last checkpoint.
+async fn drained(
+    serving: impl Future<Output = ()>,
+    ingest: impl Future<Output = ()>,
+    vehicles: impl Future<Output = ()>,
+) {
+    tokio::join!(serving, async {
+        ingest.await;
+        vehicles.await;
+    });
+}
+
+/// Waits for a part that may have ended, and have said how, before.
+async fn end_of<T>(part: &mut JoinHandle<T>) {
+    if !part.is_finished() {
+        let _ = part.await;
+    }
+}
+
 fn open(data_dir: &Path, name: &'static str) -> Result<Arc<dyn EventLog>, CloudError> {
     let log = RedbLog::open(&data_dir.join(name), RedbOptions::default());
     Ok(Arc::new(log.map_err(|error| CloudError::Log(name, error))?))
@@ -179,6 +213,7 @@ fn open(data_dir: &Path, name: &'static str) -> Result<Arc<dyn EventLog>, CloudE
 /// Cloud ingest's view of the edges, as serving reads it.
 struct KnownEdges {
     edges: Arc<EdgeRegistry>,
+    tenants: EdgeTenants,
     clock: Clock,
 }
 
@@ -196,6 +231,7 @@ impl Edges for KnownEdges {
                 last_seen_ms: now.since_ms(view.last_seen).max(0) as u64,
                 status,
                 received: view.received,
+                tenants: self.tenants.only(&view.edge),
             }
         };
         self.edges.edges().into_iter().map(known).collect()
@@ -214,5 +250,24 @@ impl PluginBytes for Components {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_partner_who_does_not_hang_up_costs_no_checkpoint() {
+        let order = Cell::new("");
+        let ingest = async { order.set("ingest") };
+        let vehicles = async {
+            assert_eq!(order.get(), "ingest", "nobody hands them readings any more");
+            order.set("vehicles");
+        };
+        assert!(drained(std::future::pending(), ingest, vehicles).now_or_never().is_none());
+        assert_eq!(order.get(), "vehicles");
     }
 }

@@ -1,6 +1,6 @@
 //! `cloud.toml`: one struct, read once. What it does not know it refuses.
 
-use crate::cloud_ingest::{CloudIngestConfig, CloudIngestConfigError};
+use crate::cloud_ingest::{CloudIngestConfig, CloudIngestConfigError, EdgeEntry, EdgeTenants, EdgeTenantsError};
 use crate::serving::{ApiKey, Deadlines};
 use observability::ObservabilityConfig;
 use rustls_pki_types::pem::PemObject;
@@ -25,6 +25,9 @@ pub struct CloudConfig {
     pub drain_s: u64,
     /// Where edges connect.
     pub cloud_ingest: CloudIngestConfig,
+    /// For which tenants each edge may speak. Default: none is listed, and every edge may speak for all.
+    #[serde(default)]
+    pub edges: Vec<EdgeEntry>,
     /// Where partners and people connect.
     pub serving: ServingConfig,
     /// Who may call. Default: nobody.
@@ -79,9 +82,23 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// A value of a section that both programs have.
+    #[error("{key}: {reason}")]
+    Section {
+        /// Which key.
+        key: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// In which file.
+    #[error("{0}: {1}")]
+    In(PathBuf, Box<ConfigError>),
     /// `[cloud_ingest]`.
     #[error(transparent)]
     CloudIngest(#[from] CloudIngestConfigError),
+    /// `[[edges]]`.
+    #[error(transparent)]
+    Edges(#[from] EdgeTenantsError),
 }
 
 /// The certificate of `[serving]` with its key.
@@ -100,7 +117,7 @@ impl CloudConfig {
         config.serving.certificate = base.join(&config.serving.certificate);
         config.serving.private_key = base.join(&config.serving.private_key);
         config.cloud_ingest.relative_to(base);
-        config.check_values()?;
+        config.check_values().map_err(|error| ConfigError::In(path.to_owned(), Box::new(error)))?;
         Ok(config)
     }
 
@@ -120,7 +137,16 @@ impl CloudConfig {
         Duration::from_secs(self.drain_s)
     }
 
+    /// The `[[edges]]`, checked.
+    ///
+    /// # Errors
+    /// What contradicts itself.
+    pub fn edge_tenants(&self) -> Result<EdgeTenants, EdgeTenantsError> {
+        EdgeTenants::new(&self.edges)
+    }
+
     fn check_values(&self) -> Result<(), ConfigError> {
+        self.edge_tenants()?;
         let deadlines = &self.serving.deadlines;
         let all = [("header_ms", deadlines.header_ms), ("body_ms", deadlines.body_ms), ("idle_ms", deadlines.idle_ms)];
         for (key, value) in all {
@@ -134,7 +160,9 @@ impl CloudConfig {
                 return Err(value_error("api_keys.name", &key.name, "another key has the same sha256".into()));
             }
         }
-        Ok(())
+        let of = |section, (key, reason)| ConfigError::Section { key: format!("{section}.{key}"), reason };
+        self.actors.check().map_err(|wrong| of("actors", wrong))?;
+        self.observability.check().map_err(|wrong| of("observability", wrong))
     }
 }
 
@@ -212,6 +240,16 @@ sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
             ("127.0.0.1:0\"\nca", "here\"\nca", &["line 4", "listen", "socket address"]),
             ("[[api_keys]]", "[serving.deadlines]\nbody_ms = 1\n[[api_keys]]", &["serving.deadlines.body_ms", "50 to"]),
             ("data_dir = \"cloud\"", "", &["data_dir", "missing"]),
+            ("[[api_keys]]", "[actors]\nworkers = 999\n[[api_keys]]", &["cloud.toml", "actors.workers", "0 to 256"]),
+            (
+                "[[api_keys]]",
+                "[observability]\ntrace_sample_ratio = 5.0\n[[api_keys]]",
+                &["cloud.toml", "observability.trace_sample_ratio", "0 to 1"],
+            ),
+            ("[[api_keys]]", "[[edges]]\nname = \"a\"\n[[api_keys]]", &["line 12", "tenants", "missing"]),
+            ("[[api_keys]]", "[[edges]]\nname = \"a\"\ntenants = []\n[[api_keys]]", &["edges.tenants", "at least one"]),
+            ("[[api_keys]]", "[[edges]]\nnames = \"a\"\n[[api_keys]]", &["line 13", "names", "tenants"]),
+            ("[[api_keys]]", "[[edges]]\nname = \"a/b\"\ntenants = [\"x\"]\n[[api_keys]]", &["line 13", "edge"]),
         ] {
             let error = read(&GOOD.replacen(from, to, 1)).unwrap_err();
             for part in expected {

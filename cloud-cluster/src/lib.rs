@@ -12,5 +12,6 @@ pub mod cloud_ingest;
 pub mod config;
 pub mod metrics;
 pub mod projections;
+mod quic_endpoint;
 pub mod registry;
 pub mod serving;

@@ -107,6 +107,8 @@ struct Letter {
     tenant: Option<String>,
     vehicle: Option<String>,
     payload: String,
+    payload_len: u64,
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -166,5 +168,7 @@ fn shown(offset: Offset, letter: DeadLetter) -> Letter {
         tenant: letter.tenant,
         vehicle: letter.vehicle,
         payload: letter.payload,
+        payload_len: letter.payload_len,
+        truncated: letter.truncated,
     }
 }

@@ -12,6 +12,8 @@ use vehicle_runtime::RuntimeConfig;
 
 /// Most device connections that may be configured.
 const CONNECTIONS_LIMIT: usize = 100_000;
+/// Most seconds that a shutdown may be given: an hour.
+const DRAIN_S_MAX: u64 = 3_600;
 
 /// Everything an operator may choose.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,7 +24,7 @@ pub struct Config {
     /// Name of this edge node: 1 to 64 letters, digits or `. _ : -`. Required; the same as the common name of
     /// `uplink.certificate`.
     pub edge: EdgeId,
-    /// Seconds that a shutdown may take to finish what was begun. Default 10.
+    /// Seconds that a shutdown may take to finish what was begun, 1 to 3,600. Default 10.
     #[serde(default = "default_drain_s")]
     pub drain_s: u64,
     /// The door for devices. Required.
@@ -246,7 +248,11 @@ impl Config {
                 return wrong(&key, format!("{:?} is there twice; each user name once", credential.username));
             }
         }
-        Ok(())
+        if !(1..=DRAIN_S_MAX).contains(&self.drain_s) {
+            return wrong("drain_s", format!("{} is out of bounds: 1 to {DRAIN_S_MAX} is allowed", self.drain_s));
+        }
+        self.actors.check().map_err(|(key, reason)| (format!("actors.{key}"), reason))?;
+        self.observability.check().map_err(|(key, reason)| (format!("observability.{key}"), reason))
     }
 
     fn resolve(&mut self, base: &Path) {
@@ -365,7 +371,25 @@ tenant = "demo"
                 with("[device_link.mqtt]", "[device_link]\nconnections_max = 0\n[device_link.mqtt]"),
                 ["line 6", "device_link.connections_max", "1 to 100000"],
             ),
-            (format!("{GOOD}[actors]\nworker = 1"), ["", "", ""]),
+            (refused(&format!("{GOOD}[actors]\nworker = 1")), ["line 13", "worker", "checkpoint_readings"]),
+            (refused(&format!("{GOOD}[actors]\nworkers = 257")), ["line 13", "actors.workers", "0 to 256"]),
+            (
+                refused(&format!("{GOOD}[actors]\npassivate_after_s = 9223372036854775807")),
+                ["line 13", "actors.passivate_after_s", "1 to 31536000"],
+            ),
+            (
+                refused(&format!("{GOOD}[observability]\ntrace_sample_ratio = 5.0")),
+                ["line 13", "observability.trace_sample_ratio", "0 to 1"],
+            ),
+            (
+                refused(&format!("{GOOD}[observability]\nlevel = \"loud\"")),
+                ["line 13", "observability.level", "info, debug"],
+            ),
+            (
+                refused(&format!("{GOOD}[observability]\notlp_endpoint = \"collector:4318\"")),
+                ["line 13", "observability.otlp_endpoint", "http://127.0.0.1:4318"],
+            ),
+            (with("data_dir = ", "drain_s = 0\ndata_dir = "), ["line 2", "drain_s", "1 to 3600"]),
             (
                 refused(&format!(
                     "{GOOD}[device_link.mqtts]\nlisten = \"127.0.0.1:0\"\ncertificate = \"no.pem\"\nprivate_key = \"no.key\""
@@ -379,7 +403,6 @@ tenant = "demo"
                 assert!(message.contains(part), "{part:?} in:\n{message}");
             }
         }
-        assert!(refused(&format!("{GOOD}[actors]\nworker = 1")).contains("checkpoint_readings"));
     }
 
     #[test]
@@ -389,10 +412,42 @@ tenant = "demo"
         assert!(!message.contains("5e884898"));
     }
 
+    /// The sample with its commented-out keys that `wanted` picks by their line.
+    fn sample_with(wanted: fn(&str) -> bool) -> Config {
+        let line = |line: &'static str| {
+            let key = line.strip_prefix("# ").filter(|rest| rest.starts_with('[') || rest.contains(" = "));
+            key.filter(|key| wanted(key)).unwrap_or(line)
+        };
+        let text: Vec<_> = SAMPLE.lines().map(line).collect();
+        let config: Config = toml::from_str(&text.join("\n")).unwrap();
+        config.check().unwrap();
+        config
+    }
+
+    const SAMPLE: &str = include_str!("../../deploy/edge.sample.toml");
+
     #[test]
     fn the_sample_is_a_config() {
-        let sample = include_str!("../../deploy/edge.sample.toml");
-        let config: Config = toml::from_str(sample).unwrap();
+        let config: Config = toml::from_str(SAMPLE).unwrap();
         config.check().unwrap();
+    }
+
+    #[test]
+    fn keys_that_are_commented_out_in_the_sample_show_their_default() {
+        let mut with_all = sample_with(|_| true);
+        let with_examples = sample_with(|key| key.starts_with('[') || key.contains("# example"));
+        // Their default follows from data_dir.
+        assert_eq!(with_all.plugins_dir(), with_examples.plugins_dir());
+        assert_eq!(with_all.plugin_cache_dir(), with_examples.plugin_cache_dir());
+        with_all.plugins = PluginsConfig::default();
+        assert_eq!(format!("{with_all:#?}"), format!("{with_examples:#?}"));
+    }
+
+    #[test]
+    fn every_key_is_in_the_sample() {
+        let config = format!("{:#?}", sample_with(|_| true));
+        let keys = config.lines().filter_map(|line| line.trim().split_once(": ")).map(|(key, _)| key);
+        let missing: Vec<_> = keys.filter(|key| !SAMPLE.contains(key)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use vehicle_runtime::{Clock, Logs, NoSink, PluginSource, Runtime, system_clock};
 
@@ -145,14 +145,17 @@ impl Node {
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let failed = tokio::select! {
             () = shutdown => None,
-            ended = self.ingest.ended() => Some(ended),
+            ended = self.ingest.ended() => Some(ended.map_err(anyhow::Error::from).and(Err(anyhow::anyhow!("ingest ended")))),
+            // They end when told to; before that, it is a defect of ours, and half an edge node serves nobody.
+            Some(ended) = self.doors.join_next() => Some(Err(ended_early("a listener for devices", ended))),
+            Some(ended) = self.rest.join_next() => Some(Err(ended_early("uplink, deployments, status or admin", ended))),
         };
         self.ready.store(false, Ordering::Release);
         self.doors_close.cancel();
-        if let Some(ended) = failed {
+        if let Some(failed) = failed {
             // Fail-stop: nobody is acknowledged any more, and the next start takes up from the logs.
             self.rest_ends.cancel();
-            return ended.context("the edge node stops").and(Err(anyhow::anyhow!("ingest ended")));
+            return failed.context("the edge node stops");
         }
         tracing::info!(deadline_s = self.drain.as_secs(), "ending");
         let drained = tokio::time::timeout(self.drain, async {
@@ -174,6 +177,13 @@ impl Node {
                 Ok(())
             }
         }
+    }
+}
+
+fn ended_early(what: &str, ended: Result<(), JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow::anyhow!("{what} ended by itself"),
+        Err(panic) => anyhow::Error::new(panic).context(format!("{what} failed")),
     }
 }
 

@@ -34,14 +34,20 @@ impl Sources {
     pub fn status(&self, deployments: Vec<DeploymentStatus>, uplink: Option<&UplinkState>) -> EdgeStatus {
         let counted = self.counts.read();
         let conflicts = counted.refused.get(Refusal::ConflictingRepeat.code()).copied().unwrap_or_default();
-        let streams = match uplink {
-            Some(state) if !state.streams.is_empty() => state.streams.clone(),
-            _ => self.streams(),
-        };
+        // First: what it caused is then within the bounds that are read below.
+        let applied_offset = self.applied();
+        let mut streams = self.streams();
+        // The uplink's are a moment old: what it knows alone is taken from them.
+        for told in uplink.into_iter().flat_map(|state| &state.streams) {
+            if let Some(stream) = streams.iter_mut().find(|stream| stream.class == told.class) {
+                stream.acked = told.acked;
+                stream.oldest_unacked_ms = told.oldest_unacked_ms;
+            }
+        }
         EdgeStatus {
             software: SOFTWARE.into(),
             streams,
-            applied_offset: self.applied(),
+            applied_offset,
             counters: EdgeCounters {
                 admitted: counted.admitted,
                 repeats: counted.repeats,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::bindings::drover::plugin::types::{Descriptor, Kind, Outcome};
-use crate::{GeofenceRule, Position, Proposals, Rows};
+use crate::{GeofenceRule, Proposals, Reading, Rows};
 
 /// Holds the rule of an instance: none until it is configured.
 pub struct Resident<R>(RefCell<Option<R>>);
@@ -28,12 +28,12 @@ impl<R: GeofenceRule> Resident<R> {
     ///
     /// # Errors
     /// Those of the rule; a batch that is not of the contract's shape; a rule that was not configured.
-    pub fn evaluate(&self, positions: &[Position], rows: Vec<u8>) -> Result<Outcome, String> {
+    pub fn evaluate(&self, readings: &[Reading], rows: Vec<u8>) -> Result<Outcome, String> {
         let mut rule = self.0.borrow_mut();
         let rule = rule.as_mut().ok_or("evaluate was called before configure")?;
         let mut rows = Rows::new(rows, R::describe().row_bytes)?;
         let mut proposals = Proposals::new();
-        rule.evaluate(positions, &mut rows, &mut proposals)?;
+        rule.evaluate(readings, &mut rows, &mut proposals)?;
         Ok(Outcome { proposals: proposals.into_vec(), rows: rows.into_bytes() })
     }
 }
@@ -89,8 +89,8 @@ macro_rules! export_geofence {
             }
 
             impl geofence::Guest for Component {
-                fn evaluate(positions: Vec<$crate::Position>, rows: Vec<u8>) -> Result<Outcome, String> {
-                    RESIDENT.with(|resident| resident.evaluate(&positions, rows))
+                fn evaluate(readings: Vec<$crate::Reading>, rows: Vec<u8>) -> Result<Outcome, String> {
+                    RESIDENT.with(|resident| resident.evaluate(&readings, rows))
                 }
             }
 

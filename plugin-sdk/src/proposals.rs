@@ -1,6 +1,6 @@
 //! What a rule proposes.
 
-use crate::{Position, Proposal};
+use crate::{Proposal, Reading};
 
 /// Codes of the kinds of events (see the contract in `wit/v1`).
 pub mod kind {
@@ -29,15 +29,16 @@ impl Proposals {
         Self::default()
     }
 
-    /// An event caused by the position with this index in the batch, at that position's time. `subject` is the zone or
+    /// An event caused by the reading with this index in the batch, at that reading's time. `subject` is the zone or
     /// the rule it is about, 1 to 256 bytes.
-    pub fn propose(&mut self, index: usize, position: &Position, kind: u32, subject: &str) {
+    pub fn propose(&mut self, index: usize, reading: &Reading, kind: u32, subject: &str) {
         self.list.push(Proposal {
-            position: index as u32,
+            reading: index as u32,
             kind,
-            event_time_ms: position.event_time_ms,
+            event_time_ms: reading.event_time_ms,
             value: f64::NAN,
             subject: subject.to_owned(),
+            details: None,
         });
     }
 

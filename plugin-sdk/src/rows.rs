@@ -1,6 +1,6 @@
 //! The state of the vehicles of a batch.
 
-use crate::Position;
+use crate::Reading;
 
 /// The rows of a batch: one per vehicle in it, all of the size that the rule declared. A row of zeros is a vehicle that
 /// the rule never saw.
@@ -29,13 +29,13 @@ impl Rows {
         Self { bytes: vec![0; vehicles * row_bytes as usize], row_bytes: row_bytes as usize }
     }
 
-    /// The row of the position's vehicle.
+    /// The row of the reading's vehicle.
     ///
     /// # Panics
-    /// When the position's slot names no row; the host refuses to send such a batch.
+    /// When the reading's slot names no row; the host refuses to send such a batch.
     #[inline]
-    pub fn of(&mut self, position: &Position) -> &mut [u8] {
-        let start = position.slot as usize * self.row_bytes;
+    pub fn of(&mut self, reading: &Reading) -> &mut [u8] {
+        let start = reading.slot as usize * self.row_bytes;
         &mut self.bytes[start..start + self.row_bytes]
     }
 

@@ -1,6 +1,6 @@
 //! What an author writes.
 
-use crate::{Position, Proposals, Rows};
+use crate::{Proposals, Reading, Rows};
 
 /// What a rule says of itself; the same every time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub trait GeofenceRule: Sized + 'static {
     /// What is wrong with the config beyond the schema, in words for the person who wrote it.
     fn configure(config: &str) -> Result<Self, String>;
 
-    /// Takes positions in order, changes the rows of their vehicles and proposes events.
+    /// Takes readings in order, changes the rows of their vehicles and proposes events.
     ///
-    /// A vehicle's positions are in order of their time. The answer may depend on nothing but the config, the positions
-    /// and the rows: the host splits a vehicle's positions into batches as it likes, and runs a batch again after a crash.
+    /// A vehicle's readings are in order of their time. The answer may depend on nothing but the config, the readings
+    /// and the rows: the host splits a vehicle's readings into batches as it likes, and runs a batch again after a crash.
     ///
     /// # Errors
     /// Refuses the whole batch: rows and proposals are thrown away.
-    fn evaluate(&mut self, positions: &[Position], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String>;
+    fn evaluate(&mut self, readings: &[Reading], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String>;
 
     /// Turns rows of an older state version into rows of this one.
     ///

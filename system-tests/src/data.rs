@@ -1,6 +1,7 @@
 //! The recordings and reference answers, where they are.
 
-use anyhow::{Context, Result};
+use crate::skipped;
+use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,11 +9,42 @@ use std::path::{Path, PathBuf};
 pub const DATA_VARIABLE: &str = "DROVER_REFERENCE_DATA";
 
 /// The directory with recordings and reference answers; `None` in a checkout that has none.
+///
+/// # Errors
+/// When the variable names something that is no directory.
+pub fn directory() -> Result<Option<PathBuf>> {
+    find(std::env::var_os(DATA_VARIABLE).map(PathBuf::from), &beside())
+}
+
+/// The same for a test, which then says that it does not run.
+///
+/// # Errors
+/// As [`directory`].
+#[track_caller]
+pub fn directory_or_skip() -> Result<Option<PathBuf>> {
+    let found = directory()?;
+    if found.is_none() {
+        skipped::note(skipped::REFERENCE_DATA, &format!("set {DATA_VARIABLE} to their directory"));
+    }
+    Ok(found)
+}
+
+/// Whether the checkout is one that has the data beside it, or should have.
 #[must_use]
-pub fn directory() -> Option<PathBuf> {
-    let named = std::env::var_os(DATA_VARIABLE).map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    named.or(Some(beside)).filter(|path| path.is_dir())
+pub fn is_expected() -> bool {
+    std::env::var_os(DATA_VARIABLE).is_some() || beside().parent().is_some_and(Path::is_dir)
+}
+
+fn beside() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data")
+}
+
+fn find(named: Option<PathBuf>, beside: &Path) -> Result<Option<PathBuf>> {
+    match named {
+        Some(named) if named.is_dir() => Ok(Some(named)),
+        Some(named) => bail!("{DATA_VARIABLE} is {}, which is no directory", named.display()),
+        None => Ok(Some(beside.to_owned()).filter(|path| path.is_dir())),
+    }
 }
 
 /// Opens a file as it is or through gzip, by its first bytes.
@@ -56,4 +88,20 @@ pub fn text(path: &Path) -> Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text).with_context(|| format!("read {}", path.display()))?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_are_named_must_be_there_and_those_beside_may_be() {
+        let here = tempfile::tempdir().unwrap();
+        let nowhere = here.path().join("nowhere");
+        assert_eq!(find(Some(here.path().to_owned()), &nowhere).unwrap(), Some(here.path().to_owned()));
+        assert_eq!(find(None, here.path()).unwrap(), Some(here.path().to_owned()));
+        assert_eq!(find(None, &nowhere).unwrap(), None);
+        let refused = find(Some(nowhere), here.path()).unwrap_err().to_string();
+        assert!(refused.contains(DATA_VARIABLE) && refused.contains("nowhere"), "{refused}");
+    }
 }

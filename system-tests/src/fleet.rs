@@ -1,7 +1,7 @@
 //! One cloud and one edge as real processes, with certificates, keys, ports and files of their own.
 
 use crate::link::Link;
-use crate::process::{Process, wait_for};
+use crate::process::{self, Process, wait_for};
 use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub const EDGE: &str = "depot-1";
 pub const DEPLOYMENT: &str = "city-zones";
 const API_KEY: &str = "demo-key-for-loopback-only";
 const DEVICE_PASSWORD: &str = "demo-password-for-loopback-only";
+/// So long that an edge which had to wait for it after a kill of the cloud would be too late for every test.
+pub const IDLE_TIMEOUT_MS: u32 = 600_000;
 /// A program that starts is ready by then, even on a machine that is busy building.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A program that is asked to end has drained by then.
@@ -41,22 +43,29 @@ pub struct Setup {
     pub semantics: Semantics,
     /// Whether the uplink goes through a [`Link`] that can be cut.
     pub cuttable: bool,
+    /// After this long without a packet, edge and cloud take their connection for lost.
+    pub idle_timeout_ms: u32,
     /// An OTLP collector (HTTP) to which both programs send every payload's trace.
     pub collector: Option<SocketAddr>,
+    /// Logs for programs instead of for people.
+    pub json_logs: bool,
 }
 
 impl Setup {
     /// A fleet with these semantics and nothing special.
     #[must_use]
     pub fn new(semantics: Semantics) -> Self {
-        Self { semantics, cuttable: false, collector: None }
+        Self { semantics, cuttable: false, idle_timeout_ms: IDLE_TIMEOUT_MS, collector: None, json_logs: false }
     }
 
     fn observability(&self) -> String {
-        let Some(collector) = self.collector else { return String::new() };
-        format!(
-            "[observability]\notlp_endpoint = \"http://{collector}\"\ntrace_sample_ratio = 1.0\nmetrics_interval_s = 1\n"
-        )
+        let log = if self.json_logs { "json" } else { "human" };
+        let mut section = format!("[observability]\nlog = \"{log}\"\n");
+        if let Some(collector) = self.collector {
+            section.push_str(&format!("otlp_endpoint = \"http://{collector}\"\n"));
+            section.push_str("trace_sample_ratio = 1.0\nmetrics_interval_s = 1\n");
+        }
+        section
     }
 }
 
@@ -122,6 +131,7 @@ listen = "{ingest}"
 ca = "{certs}/ca.pem"
 certificate = "{certs}/cloud.pem"
 private_key = "{certs}/cloud.key"
+idle_timeout_ms = {idle_timeout_ms}
 [serving]
 listen = "{serving}"
 certificate = "{certs}/cloud.pem"
@@ -137,6 +147,7 @@ operator = true
             serving = self.serving,
             certs = certs.display(),
             key = sha256_hex(API_KEY),
+            idle_timeout_ms = self.setup.idle_timeout_ms,
             observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-cloud", "cloud", &config)?;
@@ -174,6 +185,7 @@ server_name = "localhost"
 ca = "{certs}/ca.pem"
 certificate = "{certs}/edge-{EDGE}.pem"
 private_key = "{certs}/edge-{EDGE}.key"
+idle_timeout_ms = {idle_timeout_ms}
 {observability}"#,
             mqtt = self.mqtt,
             http = self.http,
@@ -181,6 +193,7 @@ private_key = "{certs}/edge-{EDGE}.key"
             password = sha256_hex(DEVICE_PASSWORD),
             plain = self.setup.semantics == Semantics::Plain,
             certs = certs.display(),
+            idle_timeout_ms = self.setup.idle_timeout_ms,
             observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-edge", "edge", &config)?;
@@ -313,19 +326,7 @@ private_key = "{certs}/edge-{EDGE}.key"
     /// # Errors
     /// When it fails; with what it said.
     pub fn run(&self, command: &mut Command) -> Result<String> {
-        let output = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
-        if !output.status.success() {
-            let program = Path::new(command.get_program()).display().to_string();
-            let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
-            bail!(
-                "{program} {} failed ({}):\n{}{}",
-                arguments.join(" "),
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        process::run(command)
     }
 
     /// Uploads a plugin file and deploys it with a config, and waits until the edge runs it.
@@ -375,15 +376,29 @@ private_key = "{certs}/edge-{EDGE}.key"
         serde_json::from_str(&text).with_context(|| format!("the edge's status is {text:?}"))
     }
 
+    /// Whether the edge has a connection to the cloud, as far as it knows.
+    ///
+    /// # Errors
+    /// When the edge does not answer.
+    pub fn is_connected(&self) -> Result<bool> {
+        Ok(self.edge_status()?["uplink"]["state"] == "connected")
+    }
+
+    /// Errors with the end of the log of a program that has ended by itself.
+    ///
+    /// # Errors
+    /// When one has.
+    pub fn check_alive(&mut self) -> Result<()> {
+        [&mut self.cloud, &mut self.edge].into_iter().flatten().try_for_each(Process::check_alive)
+    }
+
     /// Waits until everything that the edge has is applied, delivered and acknowledged, and answers the cloud's status.
     ///
     /// # Errors
     /// When that has not happened by the deadline, or a program has ended.
     pub fn wait_until_delivered(&mut self, deadline: Duration) -> Result<Value> {
         wait_for("delivery of everything to the cloud", deadline, || {
-            for process in [&mut self.cloud, &mut self.edge].into_iter().flatten() {
-                process.check_alive()?;
-            }
+            self.check_alive()?;
             // The edge says what it has; only then is it asked whether the cloud has it: the other way round, something
             // could slip in between.
             let Ok(edge) = self.edge_status() else { return Ok(None) };

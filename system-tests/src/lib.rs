@@ -3,6 +3,8 @@
 //! [`Fleet`] is one cloud and one edge in a directory of their own, with certificates, keys and ports of their own.
 //! The demo and the system tests drive the same one.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod admin;
 pub mod alerts;
 pub mod data;
@@ -12,6 +14,7 @@ pub mod process;
 pub mod programs;
 pub mod reference;
 pub mod scenario;
+pub mod skipped;
 
 pub use fleet::{Fleet, Semantics};
 pub use link::Link;

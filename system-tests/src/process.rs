@@ -27,6 +27,28 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Res
     }
 }
 
+/// Runs a command to its end and answers what it printed. Ctrl-C on our terminal does not reach it: it is we who decide
+/// what that means.
+///
+/// # Errors
+/// When it fails; with what it said.
+pub fn run(command: &mut Command) -> Result<String> {
+    end_with_us(command);
+    let output = command.output().with_context(|| format!("start {:?}", command.get_program()))?;
+    if !output.status.success() {
+        let program = Path::new(command.get_program()).display().to_string();
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
+        bail!(
+            "{program} {} failed ({}):\n{}{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Process {
@@ -164,5 +186,26 @@ fn signal(process: u32, signal: i32) {
     // SAFETY: kill(2) takes plain numbers; the id is that of our own child, which was not waited for yet.
     unsafe {
         libc::kill(process as libc::pid_t, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The process group is the fifth field; no name here has a space in it.
+    const GROUP: &str = "cut -d' ' -f5 /proc/$$/stat";
+
+    #[test]
+    fn ctrl_c_on_our_terminal_does_not_reach_what_we_run() {
+        let shell = |script: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]);
+            shell
+        };
+        let ours = String::from_utf8(shell(GROUP).output().unwrap().stdout).unwrap();
+        assert_ne!(run(&mut shell(GROUP)).unwrap(), ours);
+        let said = run(shell("echo why >&2; exit 3").arg("x")).unwrap_err().to_string();
+        assert!(said.contains("why") && said.contains('3'), "{said}");
     }
 }

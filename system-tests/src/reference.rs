@@ -62,6 +62,49 @@ pub fn expected_transitions(directory: &Path, recording: &str) -> Result<Vec<Tra
     Ok(rows)
 }
 
+/// Places that one file of zones covers, from `expected_pip.csv.gz`: as a recording, and the enters that it brings.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// CSV for `fleet-replay`: every place is a vehicle of its own that reports once.
+    pub recording: String,
+    /// An enter for each zone that covers a place.
+    pub expected: Vec<Transition>,
+}
+
+/// When every vehicle of [`Places`] reports, milliseconds since the Unix epoch.
+const PLACES_MS: i64 = 1_700_000_000_000;
+
+/// The places of `expected_pip.csv.gz` by file of zones, as it is named there.
+///
+/// # Errors
+/// When the file cannot be read or a row is malformed.
+pub fn expected_places(directory: &Path) -> Result<BTreeMap<String, Places>> {
+    let path = directory.join("expected_pip.csv.gz");
+    let mut table = data::open_csv(&path)?;
+    let header = table.headers().with_context(|| format!("read {}", path.display()))?.clone();
+    let column = |name: &str| {
+        let at = header.iter().position(|column| column == name);
+        at.with_context(|| format!("{} has no column {name}", path.display()))
+    };
+    let [zone_file, lon, lat, zones] = [column("zone_file")?, column("lon")?, column("lat")?, column("zones")?];
+    let mut files: BTreeMap<String, Places> = BTreeMap::new();
+    for (number, row) in table.records().enumerate() {
+        let row = row.with_context(|| format!("read {}", path.display()))?;
+        let places = files
+            .entry(row[zone_file].to_owned())
+            .or_insert_with(|| Places { recording: "vehicle,ts_ms,lat,lon\n".to_owned(), ..Places::default() });
+        let vehicle = format!("place-{number}");
+        places.recording.push_str(&format!("{vehicle},{PLACES_MS},{},{}\n", &row[lat], &row[lon]));
+        places.expected.extend(row[zones].split(';').filter(|zone| !zone.is_empty()).map(|zone| Transition {
+            vehicle: vehicle.clone(),
+            ms: PLACES_MS,
+            entered: true,
+            zone: zone.to_owned(),
+        }));
+    }
+    Ok(files)
+}
+
 /// The enters and exits among alerts.
 #[must_use]
 pub fn transitions(alerts: &[Alert]) -> Vec<Transition> {

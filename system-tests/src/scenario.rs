@@ -3,7 +3,7 @@
 
 use crate::alerts::{self, Alert};
 use crate::data;
-use crate::fleet::{DEPLOYMENT, Fleet, Semantics, Setup};
+use crate::fleet::{DEPLOYMENT, Fleet, IDLE_TIMEOUT_MS, Semantics, Setup};
 use crate::process::{LOOK_AGAIN, Process, wait_for};
 use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Recordings with fewer rows are held where the swap is due: they would be through before anything could happen.
-/// Longer ones drive on, and are held half way to their end if the swap is not done by then.
-const HELD_AT_ONCE_ROWS: u64 = 50_000;
+/// Recordings with fewer rows wait where the swap is due: they would be through before anything could happen. Longer
+/// ones drive on, and wait half way to their end if the swap is not done by then.
+const WAIT_AT_ONCE_ROWS: u64 = 50_000;
 /// Everything sent has arrived at the partner this long after the last acknowledgement.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(120);
+/// A drive at least as fast as it happened in which the edge decides about no reading for so long does not go on: pauses
+/// of a recording are played as a minute at most.
+const STALLED_AFTER: Duration = Duration::from_secs(120);
 /// `fleet-replay` has written its summary and ended by then.
 const REPLAY_ENDED_WITHIN: Duration = Duration::from_secs(30);
 /// The partner's program has written its last line and ended by then.
@@ -57,6 +60,42 @@ pub struct Scenario {
     pub replay_arguments: Vec<String>,
     /// Whether the uplink can be cut.
     pub cuttable: bool,
+    /// After this long without a packet, edge and cloud take their connection for lost.
+    pub idle_timeout_ms: u32,
+}
+
+impl Scenario {
+    /// A drive as it happens, with the defaults of everything.
+    #[must_use]
+    pub fn new(drive: Drive) -> Self {
+        Self {
+            drive,
+            config: None,
+            semantics: Semantics::Normal,
+            speed: "1".to_owned(),
+            swap: None,
+            replay_arguments: Vec::new(),
+            cuttable: false,
+            idle_timeout_ms: IDLE_TIMEOUT_MS,
+        }
+    }
+
+    /// A recording as references are computed, at full speed, and with the rule swapped half way.
+    #[must_use]
+    pub fn reference(recording: PathBuf, zones: PathBuf) -> Self {
+        Self {
+            semantics: Semantics::Plain,
+            speed: "max".to_owned(),
+            swap: Some(Swap::Rebuilt { at_share: 0.5 }),
+            ..Self::new(Drive::Recording { recording, zones })
+        }
+    }
+
+    /// See [`STALLED_AFTER`]; what is played slower may also pause longer.
+    fn stalled_after(&self) -> Duration {
+        let times: f64 = self.speed.parse().unwrap_or(f64::INFINITY);
+        STALLED_AFTER.div_f64(times.clamp(0.01, 1.0))
+    }
 }
 
 /// A swap on the way.
@@ -80,6 +119,8 @@ pub enum Swap {
 pub enum Flow {
     /// Go on.
     On,
+    /// Go on, but not beyond this row of the recording: more is to happen before.
+    UpTo(u64),
     /// No more readings: let what was sent arrive, and end.
     Stop,
 }
@@ -91,6 +132,31 @@ pub struct Outcome {
     pub report: Value,
     /// What the partner received.
     pub alerts: Vec<Alert>,
+}
+
+impl Outcome {
+    /// What Drover promises, held against the report: nothing lost, nothing doubled, all of it in the cloud.
+    ///
+    /// # Errors
+    /// Names each promise that was not kept.
+    pub fn check_promises(&self) -> Result<()> {
+        let figure = |name: &str| self.report[name].as_u64().with_context(|| format!("the report has no {name}"));
+        let mut broken = Vec::new();
+        for name in ["alerts_lost", "alerts_doubled"] {
+            match figure(name)? {
+                0 => {}
+                count => broken.push(format!("{name}: {count}")),
+            }
+        }
+        let (durable, delivered) = (figure("durable_at_edge")?, figure("delivered_to_cloud")?);
+        if durable != delivered {
+            broken.push(format!("{durable} readings are durable at the edge, {delivered} in the cloud"));
+        }
+        if !broken.is_empty() {
+            bail!("{}", broken.join("; "));
+        }
+        Ok(())
+    }
 }
 
 /// What a disturbance is told: how many readings the edge has dealt with, of how many.
@@ -115,7 +181,11 @@ pub fn play(
     disturb: &mut dyn FnMut(&mut Fleet, Progress) -> Result<Flow>,
 ) -> Result<Outcome> {
     say("starting drover-cloud and drover-edge with certificates of their own");
-    let setup = Setup { cuttable: scenario.cuttable, ..Setup::new(scenario.semantics) };
+    let setup = Setup {
+        cuttable: scenario.cuttable,
+        idle_timeout_ms: scenario.idle_timeout_ms,
+        ..Setup::new(scenario.semantics)
+    };
     let mut fleet = Fleet::start(programs.clone(), directory, setup)?;
     let config = write_rule_config(&fleet, scenario, directory)?;
     say(&format!("deploying {} as {DEPLOYMENT:?}", programs.geofence().display()));
@@ -129,13 +199,9 @@ pub fn play(
     };
     let summary_path = directory.join("summary.json");
     let mut arguments = replay_arguments(scenario);
-    // The rebuilt rule is compiled while the recording plays, which may take longer than the rest of it.
-    let held_until = directory.join("go-on");
-    if let Some(Swap::Rebuilt { at_share }) = scenario.swap
-        && !arguments.iter().any(|argument| argument == "--hold-after")
-    {
-        let held = ["--hold-after".to_owned(), held_after(total, at_share).to_string(), "--hold-until".to_owned()];
-        arguments.extend(held.into_iter().chain([held_until.display().to_string()]));
+    let leash = Leash(directory.join("up-to"));
+    if total > 0 {
+        arguments.extend(["--up-to".to_owned(), leash.0.display().to_string()]);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     say(&format!("playing into the edge over MQTT: fleet-replay {}", arguments.join(" ")));
@@ -143,27 +209,33 @@ pub fn play(
     let mut replay = fleet.start_replay(&arguments, &summary_path)?;
     let mut swap = scenario.swap;
     let mut stopped = false;
+    let mut pulse = Pulse::new(scenario.stalled_after());
     while replay.ended()?.is_none() {
-        let progress = Progress { dealt_with: dealt_with(&fleet).unwrap_or(0), total };
+        let progress = Progress { dealt_with: pulse.felt(dealt_with(&fleet).unwrap_or(0))?, total };
         if swap.is_some_and(|swap| is_due(swap, progress, started.elapsed())) {
             match swap.take() {
                 Some(Swap::Rebuilt { .. }) => {
                     say(&format!("swapping the component for a rebuilt one, after {} readings", progress.dealt_with));
                     fleet.deploy(&programs.geofence_rebuilt(), &config)?;
-                    std::fs::write(&held_until, "")?;
                 }
                 Some(Swap::Stricter { .. }) => swap_for_stricter(&fleet, programs, &config, say)?,
                 None => {}
             }
         }
-        if disturb(&mut fleet, progress)? == Flow::Stop {
-            say("no more readings; letting what was sent arrive");
-            swap = None;
-            stopped = true;
-            replay.interrupt(REPLAY_ENDED_WITHIN)?;
-            break;
-        }
+        let up_to = match disturb(&mut fleet, progress)? {
+            Flow::On => total,
+            Flow::UpTo(row) => row,
+            Flow::Stop => {
+                say("no more readings; letting what was sent arrive");
+                swap = None;
+                stopped = true;
+                replay.interrupt(REPLAY_ENDED_WITHIN)?;
+                break;
+            }
+        };
+        leash.set(up_to.min(swap.map_or(total, |swap| waits_at(swap, total))))?;
         partner.check_alive()?;
+        fleet.check_alive()?;
         std::thread::sleep(LOOK_AGAIN);
     }
     let replay_status = replay.wait(REPLAY_ENDED_WITHIN)?;
@@ -180,17 +252,64 @@ pub fn play(
     let edge = fleet.edge_status()?;
     wait_for_partner(&mut partner, &alerts_path, &edge)?;
     let received = alerts::read(&alerts_path)?;
-    let summary: Value = serde_json::from_str(&std::fs::read_to_string(&summary_path)?).context("summary.json")?;
+    let summary = read_summary(&summary_path, stopped)?;
     let report = report(&summary, &edge, &status, &received, seconds);
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     fleet.stop()?;
     Ok(Outcome { report, alerts: received })
 }
 
-/// The row before which a recording waits for a swap that is due at this share of it.
-fn held_after(total: u64, at_share: f64) -> u64 {
+/// What `fleet-replay` says about itself. One that was stopped before it had begun says nothing, and sent nothing.
+fn read_summary(path: &Path, stopped: bool) -> Result<Value> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display())),
+        Err(error) if stopped && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(json!({ "sent": 0, "acknowledged": 0, "refused": 0, "resent": 0 }))
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Whether a drive still goes on.
+struct Pulse {
+    stalled_after: Duration,
+    dealt_with: u64,
+    since: Instant,
+}
+
+impl Pulse {
+    fn new(stalled_after: Duration) -> Self {
+        Self { stalled_after, dealt_with: 0, since: Instant::now() }
+    }
+
+    /// Takes how many readings were dealt with; an error when that has been the same for too long.
+    fn felt(&mut self, dealt_with: u64) -> Result<u64> {
+        if dealt_with != self.dealt_with {
+            (self.dealt_with, self.since) = (dealt_with, Instant::now());
+        } else if self.since.elapsed() > self.stalled_after {
+            bail!("no reading was dealt with for {} s, after {dealt_with}", self.stalled_after.as_secs());
+        }
+        Ok(dealt_with)
+    }
+}
+
+/// The row at which a recording waits for a swap: the rebuilt rule is compiled while the recording plays, which may take
+/// longer than the rest of it.
+fn waits_at(swap: Swap, total: u64) -> u64 {
+    let Swap::Rebuilt { at_share } = swap else { return total };
     let due = at_share * total as f64;
-    if total < HELD_AT_ONCE_ROWS { due.ceil() as u64 } else { ((due + total as f64) / 2.0) as u64 }
+    if total < WAIT_AT_ONCE_ROWS { due.ceil() as u64 } else { ((due + total as f64) / 2.0) as u64 }
+}
+
+/// How far a recording may play: the file that `fleet-replay --up-to` looks at.
+struct Leash(PathBuf);
+
+impl Leash {
+    fn set(&self, row: u64) -> Result<()> {
+        let written = self.0.with_extension("new");
+        let moved = std::fs::write(&written, row.to_string()).and_then(|()| std::fs::rename(&written, &self.0));
+        moved.with_context(|| format!("write {}", self.0.display()))
+    }
 }
 
 fn is_due(swap: Swap, progress: Progress, elapsed: Duration) -> bool {
@@ -294,15 +413,18 @@ fn report(summary: &Value, edge: &Value, cloud: &Value, received: &[Alert], seco
     let counters = &edge["counters"];
     let deployment = edge["deployments"].as_array().and_then(|all| all.first()).cloned().unwrap_or(Value::Null);
     let delivered = cloud["edges"].as_array().and_then(|all| all.first()).map(|e| stream(e, "telemetry", "cloud_next"));
+    let lost = written.saturating_sub(distinct);
     let mut swap = deployment["swap"].clone();
     if swap.is_object() {
-        swap["lost"] = json!(written.saturating_sub(distinct));
+        swap["lost"] = json!(lost);
         swap["doubled"] = json!(doubled);
     }
-    let acknowledged = summary["acknowledged"].as_u64().unwrap_or(0);
+    let figure = |name: &str| summary[name].as_u64().unwrap_or(0);
+    // What was refused was dealt with, too.
+    let answered = figure("acknowledged") + figure("refused");
     json!({
         "sent": summary["sent"],
-        "acknowledged": acknowledged,
+        "acknowledged": summary["acknowledged"],
         "resent": summary["resent"],
         "refused": counters["refused"],
         "duplicates": counters["repeats"],
@@ -311,8 +433,58 @@ fn report(summary: &Value, edge: &Value, cloud: &Value, received: &[Alert], seco
         "durable_at_edge": stream(edge, "telemetry", "next"),
         "delivered_to_cloud": delivered,
         "alerts": received.len(),
+        "alerts_lost": lost,
+        "alerts_doubled": doubled,
         "seconds": seconds,
-        "readings_per_second": (acknowledged as f64 / seconds).round(),
+        "readings_per_second": (answered as f64 / seconds).round(),
         "swap": swap,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_waits_where_the_new_rule_still_has_something_to_decide() {
+        let at = |at_share, total| waits_at(Swap::Rebuilt { at_share }, total);
+        assert_eq!((at(0.5, 2_001), at(0.5, 300_000), at(0.0, 300_000)), (1_001, 225_000, 150_000));
+        assert_eq!(waits_at(Swap::Stricter { after: Duration::ZERO }, 2_000), 2_000);
+    }
+
+    #[test]
+    fn a_broken_promise_is_named() {
+        let outcome = |lost: u64, doubled: u64, delivered: u64| Outcome {
+            report: json!({"alerts_lost": lost, "alerts_doubled": doubled, "durable_at_edge": 9,
+                "delivered_to_cloud": delivered}),
+            alerts: Vec::new(),
+        };
+        outcome(0, 0, 9).check_promises().unwrap();
+        let said = outcome(1, 2, 8).check_promises().unwrap_err().to_string();
+        for word in ["alerts_lost: 1", "alerts_doubled: 2", "9 readings", "8 in the cloud"] {
+            assert!(said.contains(word), "{said}");
+        }
+        let no_figures = Outcome { report: json!({}), alerts: Vec::new() };
+        assert!(no_figures.check_promises().is_err());
+    }
+
+    #[test]
+    fn a_drive_that_stands_still_is_an_error_and_a_slow_one_has_longer() {
+        let mut pulse = Pulse::new(Duration::ZERO);
+        assert_eq!(pulse.felt(5).unwrap(), 5);
+        assert!((0..).any(|_| pulse.felt(5).is_err()));
+        let slow = |speed: &str| Scenario { speed: speed.to_owned(), ..Scenario::new(town()) }.stalled_after();
+        assert_eq!((slow("max"), slow("10"), slow("0.5")), (STALLED_AFTER, STALLED_AFTER, STALLED_AFTER * 2));
+    }
+
+    #[test]
+    fn a_play_that_was_stopped_before_it_began_sent_nothing() {
+        let nowhere = Path::new("/nonexistent/summary.json");
+        assert_eq!(read_summary(nowhere, true).unwrap()["sent"], 0);
+        assert!(read_summary(nowhere, false).is_err());
+    }
+
+    fn town() -> Drive {
+        Drive::Simulated { vehicles: 1, seconds: 1 }
+    }
 }

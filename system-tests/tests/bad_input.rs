@@ -153,6 +153,29 @@ fn a_bad_config_file_is_answered_with_line_and_key() -> Result<()> {
 }
 
 #[test]
+fn a_bad_value_in_a_config_file_is_answered_with_file_key_and_what_is_allowed() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let programs = Programs::beside_this_test()?;
+    let sample = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/cloud.sample.toml"))?;
+    let path = scratch.path().join("cloud.toml");
+    for (section, key, allowed) in [
+        ("[actors]\nworkers = 257", "actors.workers", "0 to 256"),
+        ("[observability]\ntrace_sample_ratio = 7.0", "observability.trace_sample_ratio", "0 to 1"),
+        ("[observability]\nlevel = \"loud\"", "observability.level", "info"),
+        ("[[edges]]\nname = \"depot-1\"\ntenants = []", "edges.tenants", "at least one tenant"),
+    ] {
+        let header = section.lines().next().unwrap_or_default();
+        let without = sample.replacen(&format!("\n{header}\n"), "\n", 1);
+        std::fs::write(&path, format!("{without}\n{section}\n"))?;
+        let output = programs.command("drover-cloud").arg("--config").arg(&path).arg("--check-config").output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{section}: {said}");
+        assert!(said.contains("cloud.toml") && said.contains(key) && said.contains(allowed), "{section}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_edge_with_a_foreign_certificate_is_turned_away_and_keeps_buffering() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut fleet = fleet(scratch.path())?;
@@ -167,8 +190,9 @@ fn an_edge_with_a_foreign_certificate_is_turned_away_and_keeps_buffering() -> Re
     assert_eq!(post(&fleet, good)?.0, 202, "the edge takes readings all the same");
     let read = |name: &str| std::fs::read_to_string(fleet.directory().join(name)).unwrap_or_default();
     wait_for("a clear line in both logs", SEEN_WITHIN, || {
-        let said = |log: &str| log.lines().any(|line| line.to_lowercase().contains("certificate"));
-        Ok((said(&read("edge.log")) && said(&read("cloud.log"))).then_some(()))
+        let edge = read("edge.log").contains("does not know who signed this edge's certificate");
+        let cloud = read("cloud.log").contains("the edge's certificate is not signed by the CA in cloud_ingest.ca");
+        Ok((edge && cloud).then_some(()))
     })
     .with_context(|| format!("edge.log:\n{}\ncloud.log:\n{}", read("edge.log"), read("cloud.log")))?;
     fleet.stop()

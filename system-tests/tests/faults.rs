@@ -1,20 +1,22 @@
 //! The city's buses drive while processes are killed and the link is cut: the partner's alerts are the same, and every
 //! acknowledged reading is in the cloud's log once.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 use system_tests::fleet::Fleet;
+use system_tests::process::wait_for;
 use system_tests::reference::{compare, expected_transitions, transitions};
 use system_tests::scenario::{Drive, Flow, Progress, Scenario, Swap, play};
-use system_tests::{Programs, Semantics, alerts, data};
+use system_tests::{Programs, alerts, data};
 
 mod stored;
 
 /// Every instant at which something happens, as shares of the recording. The seed is printed; set `DROVER_SEED` to
-/// play it again. None is after `until`: what happens must be over before the recording is.
+/// play it again. None is after `until`.
 fn instants(count: usize, until: f64) -> Vec<f64> {
     let given = std::env::var("DROVER_SEED").ok().and_then(|text| text.parse().ok());
     let seed: u64 = given.unwrap_or_else(|| rand::rng().random());
@@ -25,39 +27,35 @@ fn instants(count: usize, until: f64) -> Vec<f64> {
     instants
 }
 
-/// A little after the swap is due, so that it is due while the recording is held.
-const HELD_AT_SHARE: f64 = 0.52;
+/// The recording waits this far behind an instant at which something is due, and mostly it happens before.
+const WAIT_AFTER_SHARE: f64 = 0.03;
+
+/// For the fleet whose link is cut: short, so that the connection is lost and another is made.
+const SHORT_IDLE_TIMEOUT_MS: u32 = 1_000;
+/// An edge has noticed that its link is cut, or works again, by then.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What happens when the recording has come that far.
 type Disturbance<'a> = &'a mut dyn FnMut(&mut Fleet) -> Result<()>;
 
-fn buses_survive(instants: &[f64], swap: Option<Swap>, disturbance: Disturbance<'_>) -> Result<()> {
-    let Some(directory) = data::directory() else {
-        println!("skipped: this needs the reference data ({})", data::DATA_VARIABLE);
-        return Ok(());
-    };
+/// The city's buses, to be disturbed.
+fn buses(directory: &Path) -> Scenario {
+    let recording = directory.join("gps_warsaw_bus.csv.gz");
+    let zones = directory.join("zones_warsaw_districts.geojson.gz");
+    Scenario { swap: None, ..Scenario::reference(recording, zones) }
+}
+
+fn buses_survive(
+    instants: &[f64],
+    change: impl FnOnce(Scenario) -> Scenario,
+    disturbance: Disturbance<'_>,
+) -> Result<()> {
+    let Some(directory) = data::directory_or_skip()? else { return Ok(()) };
     let scratch = tempfile::tempdir()?;
     let acknowledged = scratch.path().join("acknowledged.ndjson");
-    let recording = directory.join("gps_warsaw_bus.csv.gz");
-    let mut replay_arguments = vec!["--acknowledged".to_owned(), acknowledged.display().to_string()];
-    if swap.is_some() {
-        // Compiling takes a busy machine longer than the rest of the recording: it is held until the swap is over.
-        let rows = (HELD_AT_SHARE * data::rows(&recording)? as f64) as u64;
-        replay_arguments.extend(["--hold-after".to_owned(), rows.to_string(), "--hold-until".to_owned()]);
-        replay_arguments.push(scratch.path().join("go-on").display().to_string());
-    }
-    let scenario = Scenario {
-        drive: Drive::Recording {
-            recording: recording.clone(),
-            zones: directory.join("zones_warsaw_districts.geojson.gz"),
-        },
-        config: None,
-        semantics: Semantics::Plain,
-        speed: "max".to_owned(),
-        swap,
-        replay_arguments,
-        cuttable: true,
-    };
+    let replay_arguments = vec!["--acknowledged".to_owned(), acknowledged.display().to_string()];
+    let scenario = Scenario { replay_arguments, ..change(buses(&directory)) };
+    let Drive::Recording { recording, .. } = scenario.drive.clone() else { bail!("buses drive from a recording") };
     let mut due = instants.iter().copied().peekable();
     let mut happened = 0;
     let programs = Programs::beside_this_test()?;
@@ -66,7 +64,8 @@ fn buses_survive(instants: &[f64], swap: Option<Swap>, disturbance: Disturbance<
             happened += 1;
             disturbance(fleet)?;
         }
-        Ok(Flow::On)
+        let next = |share: &f64| Flow::UpTo(((share + WAIT_AFTER_SHARE) * progress.total as f64) as u64);
+        Ok(due.peek().map_or(Flow::On, next))
     };
     let outcome = play(&programs, &scenario, scratch.path(), &|line| println!("{line}"), &mut disturb)?;
     assert_eq!(happened, instants.len(), "every fault happened while readings flowed");
@@ -106,7 +105,8 @@ fn every_acknowledged_reading_is_there_once(recording: &Path, acknowledged: &Pat
 
 #[test]
 fn twenty_kills_of_the_edge_with_a_swap_in_between() -> Result<()> {
-    buses_survive(&instants(20, 0.9), Some(Swap::Rebuilt { at_share: 0.5 }), &mut |fleet| {
+    let swapped = |buses| Scenario { swap: Some(Swap::Rebuilt { at_share: 0.5 }), ..buses };
+    buses_survive(&instants(20, 0.95), swapped, &mut |fleet| {
         fleet.kill_edge()?;
         fleet.start_edge()
     })
@@ -114,24 +114,27 @@ fn twenty_kills_of_the_edge_with_a_swap_in_between() -> Result<()> {
 
 #[test]
 fn five_kills_of_the_cloud() -> Result<()> {
-    // The edge takes readings while the cloud is down, so that five restarts use up a good part of the recording.
-    buses_survive(&instants(5, 0.3), None, &mut |fleet| {
+    buses_survive(&instants(5, 0.95), |buses| buses, &mut |fleet| {
         fleet.kill_cloud()?;
         fleet.start_cloud()
     })
 }
 
 #[test]
-fn the_link_is_cut_for_a_third_of_the_day() -> Result<()> {
+fn the_link_is_cut_for_a_third_of_the_day_until_the_connection_is_lost() -> Result<()> {
+    let cuttable = |buses| Scenario { cuttable: true, idle_timeout_ms: SHORT_IDLE_TIMEOUT_MS, ..buses };
     let mut cut = false;
-    buses_survive(&[0.3, 0.63], None, &mut |fleet| {
-        let link = fleet.link().context("this fleet's link can be cut")?;
-        if cut {
-            link.restore()
-        } else {
-            link.cut()
-        }
+    buses_survive(&[0.3, 0.63], cuttable, &mut |fleet| {
         cut = !cut;
-        Ok(())
+        if cut {
+            fleet.link().context("this fleet's link can be cut")?.cut();
+            return Ok(());
+        }
+        let becomes = |what: &str, connected: bool| {
+            wait_for(what, NOTICED_WITHIN, || Ok((fleet.is_connected()? == connected).then_some(())))
+        };
+        becomes("the loss of the connection", false)?;
+        fleet.link().context("this fleet's link can be cut")?.restore();
+        becomes("another connection", true)
     })
 }

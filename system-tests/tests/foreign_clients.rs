@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use system_tests::fleet::{Fleet, Setup};
-use system_tests::{Programs, Semantics, programs};
+use system_tests::{Programs, Semantics, programs, skipped};
 
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 const LINES: usize = 4;
@@ -57,7 +57,7 @@ fn foreign_devices_publish_and_foreign_partners_read_the_same_bytes() -> Result<
         feed(&mut publish, &drive(1_700_000_000_000))?;
         vehicles.push("mosquitto");
     } else {
-        println!("skipped: mosquitto_pub is not installed");
+        skipped::note("mosquitto_pub", "cargo xtask setup");
     }
     let python = programs::python(&programs);
     if let Some(python) = &python {
@@ -70,7 +70,7 @@ fn foreign_devices_publish_and_foreign_partners_read_the_same_bytes() -> Result<
             vehicles.push(vehicle);
         }
     } else {
-        println!("skipped: there is no Python with paho and aioquic");
+        skipped::note("a Python with paho-mqtt and aioquic", "cargo xtask setup");
     }
     fleet.wait_until_delivered(DELIVERED_WITHIN)?;
     for vehicle in vehicles {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use system_tests::fleet::{Fleet, Setup};
 use system_tests::process::wait_for;
-use system_tests::{Process, Programs, Semantics, admin, programs};
+use system_tests::{Process, Programs, Semantics, admin, programs, skipped};
 
 const COLLECTED_WITHIN: Duration = Duration::from_secs(60);
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ fn free_address() -> Result<SocketAddr> {
 fn a_reading_is_one_trace_from_device_to_partner_in_a_foreign_collector() -> Result<()> {
     let programs = Programs::beside_this_test()?;
     let Some(collector) = collector(&programs) else {
-        println!("skipped: there is no OTLP collector (rotel)");
+        skipped::note("an OTLP collector (rotel)", "cargo xtask setup");
         return Ok(());
     };
     let scratch = tempfile::tempdir()?;

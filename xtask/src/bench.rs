@@ -4,8 +4,8 @@ use crate::{build, setup, workspace};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use system_tests::scenario::{Drive, Flow, Scenario, Swap, play};
-use system_tests::{Semantics, data};
+use system_tests::data;
+use system_tests::scenario::{Flow, Scenario, play};
 
 /// Measure speed on optimised programs. Prints medians, and the machine they were measured on.
 ///
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn pipeline(args: &Args) -> Result<()> {
-    let (recording, zones) = match (&args.recording, &args.zones, data::directory()) {
+    let (recording, zones) = match (&args.recording, &args.zones, data::directory()?) {
         (Some(recording), Some(zones), _) => (recording.clone(), zones.clone()),
         (_, _, Some(data)) => (data.join("gps_warsaw_bus.csv.gz"), data.join("zones_warsaw_districts.geojson.gz")),
         _ => {
@@ -57,15 +57,7 @@ fn pipeline(args: &Args) -> Result<()> {
     let mut reports = Vec::new();
     for run in 1..=args.runs.max(1) {
         let scratch = tempfile::Builder::new().prefix("drover-bench-").tempdir().context("a temporary directory")?;
-        let scenario = Scenario {
-            drive: Drive::Recording { recording: recording.clone(), zones: zones.clone() },
-            config: None,
-            semantics: Semantics::Plain,
-            speed: "max".to_owned(),
-            swap: Some(Swap::Rebuilt { at_share: 0.5 }),
-            replay_arguments: Vec::new(),
-            cuttable: false,
-        };
+        let scenario = Scenario::reference(recording.clone(), zones.clone());
         let outcome = play(&programs, &scenario, scratch.path(), &|_| {}, &mut |_, _| Ok(Flow::On))?;
         println!("  run {run}: {} readings/s; swap {}", outcome.report["readings_per_second"], outcome.report["swap"]);
         reports.push(outcome.report);
@@ -93,7 +85,7 @@ fn plugins() -> Result<()> {
     let mut bench = workspace::cargo();
     // The whole workspace, so that it gets the features with which the programs were built.
     bench.args(["bench", "--workspace", "--bench", "geofence"]).env("DROVER_GEOFENCE", component);
-    if let Some(data) = data::directory() {
+    if let Some(data) = data::directory()? {
         bench.env(data::DATA_VARIABLE, data);
     }
     workspace::run(&mut bench)

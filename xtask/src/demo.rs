@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("wrote alerts.ndjson, report.json and the logs to {}", export.display());
     }
     println!("{}", serde_json::to_string_pretty(&outcome.report)?);
+    outcome.check_promises()?;
     println!(
         "every reading acknowledged to a device is durable at the edge and in the cloud; the partner has every alert once"
     );
@@ -117,21 +118,21 @@ fn scenario(args: &Args) -> Scenario {
             seconds: args.for_.map_or(SIMULATED_SECONDS, |limit| limit.as_secs()),
         },
     };
+    // Faster drives are over sooner; one at full speed is over before anything could be seen.
+    let times: Option<f64> = args.speed.parse().ok().filter(|times: &f64| *times > 0.0);
     let swap = match (&drive, args.swap_at) {
         (_, Some(at_share)) => Some(Swap::Rebuilt { at_share }),
-        (Drive::Simulated { seconds, .. }, None) => {
-            Some(Swap::Stricter { after: STRICTER_AFTER.min(Duration::from_secs(seconds / 2)) })
-        }
+        (Drive::Simulated { seconds, .. }, None) => times.map(|times| Swap::Stricter {
+            after: STRICTER_AFTER.min(Duration::from_secs(seconds / 2)).div_f64(times.max(1.0)),
+        }),
         (Drive::Recording { .. }, None) => None,
     };
     Scenario {
-        drive,
         config: args.config.clone(),
         semantics: if args.plain { Semantics::Plain } else { Semantics::Normal },
         speed: args.speed.clone(),
         swap,
-        replay_arguments: Vec::new(),
-        cuttable: false,
+        ..Scenario::new(drive)
     }
 }
 

@@ -35,10 +35,12 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     })?;
     if workspace::on_path("cargo-deny") {
         step("licences, bans and sources of dependencies", || {
-            workspace::run(workspace::cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
+            workspace::run(workspace::cargo().args(["deny", "--locked", "check", "licenses", "bans", "sources"]))
         })?;
     } else {
-        println!("lint: licences, bans and sources of dependencies: skipped, cargo-deny is not installed");
+        println!(
+            "lint: licences, bans and sources of dependencies: skipped, cargo-deny is not there (cargo install cargo-deny)"
+        );
     }
     println!("lint: all good");
     Ok(())

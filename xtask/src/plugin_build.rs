@@ -1,7 +1,8 @@
-//! `cargo xtask build-plugins`: our plugins as components, under `<target dir>/plugins/`.
+//! `cargo xtask build-plugins`: plugins as components, under `<target dir>/plugins/`.
 //!
-//! A plugin is a folder in `plugins/` with a manifest, `plugin.toml`, and a package of the same name. It is compiled for
-//! `wasm32-unknown-unknown` and wrapped into a component by the library that the usual tools are made of.
+//! A plugin is a folder with a manifest, `plugin.toml`, and a package of the same name. Ours are in `plugins/` and belong
+//! to the workspace; anyone else's may lie anywhere. It is compiled for `wasm32-unknown-unknown` and wrapped into a
+//! component by the library that the usual tools are made of.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-use crate::workspace;
+use crate::{setup, workspace};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The environment variable from which a plugin takes a version other than its package's.
@@ -18,18 +19,17 @@ const VERSION_VARIABLE: &str = "DROVER_PLUGIN_VERSION";
 /// The interfaces that a plugin may import without asking: they hold only types.
 const TYPE_INTERFACES: [&str; 1] = ["types"];
 
-/// Arguments of `cargo xtask build-plugins`.
+/// The example that shows authors how: outside the workspace, as theirs is.
+pub(crate) const EXAMPLE: &str = "examples/hello-geofence";
+
+/// Build plugins as WebAssembly components.
+///
+/// A plugin is a folder with a `plugin.toml` and a Rust package that uses plugin-sdk; copy examples/hello-geofence to
+/// begin your own. The component is written to <target dir>/plugins/<name>.wasm, ready for `drover deploy --plugin`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this plugin: the name of a folder in `plugins/`.
-    #[arg(long)]
-    plugin: Option<String>,
-    /// Also build each as this version, into `<name>-<version>.wasm`.
-    #[arg(long, value_name = "VERSION")]
-    also_version: Option<String>,
-    /// Also build the examples.
-    #[arg(long)]
-    examples: bool,
+    /// Folders of plugins; without any, ours in plugins/
+    folders: Vec<PathBuf>,
 }
 
 /// What stands in `plugin.toml`.
@@ -48,18 +48,14 @@ struct Manifest {
 
 /// Builds the plugins.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let names = match &args.plugin {
-        Some(name) => vec![name.clone()],
-        None => plugins()?,
-    };
-    for name in names {
-        println!("built {}", build_plugin(&name, None)?.display());
-        if let Some(version) = &args.also_version {
-            println!("built {}", build_plugin(&name, Some(version))?.display());
-        }
+    setup::ensure_wasm()?;
+    for folder in &args.folders {
+        println!("built {}", build_folder(folder)?.display());
     }
-    if args.examples {
-        println!("built {}", build_example("hello-geofence")?.display());
+    if args.folders.is_empty() {
+        for name in plugins()? {
+            println!("built {}", build_plugin(&name, None)?.display());
+        }
     }
     Ok(())
 }
@@ -92,14 +88,20 @@ pub(crate) fn build_plugin(name: &str, version: Option<&str>) -> Result<PathBuf>
     write_component(&module, &components.join(file), &manifest.wants)
 }
 
-fn build_example(name: &str) -> Result<PathBuf> {
+/// Builds a plugin that lies anywhere, in a workspace of its own.
+pub(crate) fn build_folder(folder: &Path) -> Result<PathBuf> {
+    let folder = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
+    if folder.parent() == Some(&workspace::root().join("plugins").canonicalize()?) {
+        return build_plugin(&folder.file_name().unwrap_or_default().to_string_lossy(), None);
+    }
+    let Manifest { name, wants, .. } = manifest(&folder)?;
     let target = workspace::target_dir()?;
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"]);
-    cargo.arg(workspace::root().join("examples").join(name).join("Cargo.toml")).arg("--target-dir").arg(&target);
-    workspace::run(&mut cargo).with_context(|| format!("could not compile the example {name}"))?;
+    cargo.args(["build", "--quiet", "--release", "--target", TARGET, "--lib", "-p", &name, "--manifest-path"]);
+    cargo.arg(folder.join("Cargo.toml")).arg("--target-dir").arg(&target);
+    workspace::run(&mut cargo).with_context(|| format!("could not compile the plugin {name}"))?;
     let module = target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
-    write_component(&module, &target.join("plugins").join(format!("{name}.wasm")), &["log".to_owned()])
+    write_component(&module, &target.join("plugins").join(format!("{name}.wasm")), &wants)
 }
 
 fn plugins() -> Result<Vec<String>> {
@@ -117,11 +119,7 @@ fn plugins() -> Result<Vec<String>> {
 fn manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join("plugin.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))?;
-    if !folder.ends_with(&manifest.name) {
-        bail!("{} names the plugin {:?}, which is not the folder's name", path.display(), manifest.name);
-    }
-    Ok(manifest)
+    toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))
 }
 
 /// Wraps a core module into a component, which must import nothing that its manifest does not want.

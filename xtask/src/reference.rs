@@ -2,10 +2,11 @@
 
 use crate::{build, setup};
 use anyhow::{Context, Result, bail};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use system_tests::reference::{Comparison, Transition, compare, expected_transitions, transitions};
-use system_tests::scenario::{Drive, Flow, Scenario, Swap, play};
-use system_tests::{Programs, Semantics, data};
+use system_tests::reference::{Comparison, Transition, compare, expected_places, expected_transitions, transitions};
+use system_tests::scenario::{Flow, Scenario, play};
+use system_tests::{Programs, data};
 
 /// Differences that are printed; the rest is counted.
 const DIFFERENCES_SHOWN: usize = 10;
@@ -29,7 +30,8 @@ const RECORDINGS: [(&str, &str, &str); 3] = [
 
 /// Runs the comparisons.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Some(directory) = args.directory.clone().or_else(data::directory) else {
+    let named = args.directory.clone().map_or_else(data::directory, |directory| Ok(Some(directory)))?;
+    let Some(directory) = named else {
         bail!("there are no reference data: name a directory, or set {}", data::DATA_VARIABLE);
     };
     if !directory.is_dir() {
@@ -37,49 +39,87 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     setup::ensure()?;
     let programs = build::programs()?;
-    println!("{:<24} {:>9} {:>9}", "expected_geofence", "compared", "equal");
-    let mut differing = Vec::new();
-    let mut ran = 0;
-    for (name, recording, zones) in RECORDINGS {
-        let files = [directory.join(recording), directory.join(zones), directory.join("expected_geofence.csv.gz")];
-        if let Some(absent) = files.iter().find(|path| !path.exists()) {
-            println!("{name:<24} skipped: {} is not there", absent.display());
-            continue;
-        }
-        ran += 1;
-        let [recording, zones, _] = files;
-        let comparison = geofence(&programs, &directory, name, Drive::Recording { recording, zones })?;
-        println!("{name:<24} {:>9} {:>9}", comparison.compared, comparison.equal);
-        show("missing", &comparison.missing);
-        show("surplus", &comparison.surplus);
-        if !comparison.is_exact() {
-            differing.push(name);
-        }
-    }
-    if ran == 0 {
+    println!("{:<42} {:>9} {:>9}", "", "compared", "equal");
+    let mut table = Table::default();
+    geofence(&programs, &directory, &mut table)?;
+    places(&programs, &directory, &mut table)?;
+    if table.ran == 0 {
         bail!("{} holds nothing that could be compared", directory.display());
     }
-    if !differing.is_empty() {
-        bail!("{} differ from the reference", differing.join(", "));
+    if !table.differing.is_empty() {
+        bail!("{} differ from the reference", table.differing.join(", "));
     }
     println!("all equal");
     Ok(())
 }
 
-fn geofence(programs: &Programs, directory: &Path, name: &str, drive: Drive) -> Result<Comparison> {
+/// What is printed, a line a comparison.
+#[derive(Default)]
+struct Table {
+    ran: usize,
+    differing: Vec<String>,
+}
+
+impl Table {
+    /// Prints that something is not there, if it is not.
+    fn can_run(&self, name: &str, files: &[&Path]) -> bool {
+        let absent = files.iter().find(|path| !path.exists());
+        if let Some(absent) = absent {
+            println!("{name:<42} skipped: {} is not there", absent.display());
+        }
+        absent.is_none()
+    }
+
+    fn add(&mut self, name: &str, comparison: &Comparison) {
+        self.ran += 1;
+        println!("{name:<42} {:>9} {:>9}", comparison.compared, comparison.equal);
+        show("missing", &comparison.missing);
+        show("surplus", &comparison.surplus);
+        if !comparison.is_exact() {
+            self.differing.push(name.to_owned());
+        }
+    }
+}
+
+/// Enters and exits of recorded vehicles, with the rule swapped half way.
+fn geofence(programs: &Programs, directory: &Path, table: &mut Table) -> Result<()> {
+    let expected = directory.join("expected_geofence.csv.gz");
+    for (dataset, recording, zones) in RECORDINGS {
+        let name = format!("expected_geofence.csv.gz: {dataset}");
+        let (recording, zones) = (directory.join(recording), directory.join(zones));
+        if table.can_run(&name, &[&expected, &recording, &zones]) {
+            let found = played(programs, &name, &Scenario::reference(recording, zones))?;
+            table.add(&name, &compare(&expected_transitions(directory, dataset)?, &found));
+        }
+    }
+    Ok(())
+}
+
+/// Zones that cover places: each place is a vehicle that reports once.
+fn places(programs: &Programs, directory: &Path, table: &mut Table) -> Result<()> {
+    if !table.can_run("expected_pip.csv.gz", &[&directory.join("expected_pip.csv.gz")]) {
+        return Ok(());
+    }
+    for (zone_file, places) in expected_places(directory)? {
+        let name = format!("expected_pip.csv.gz: {zone_file}");
+        let zones = directory.join(format!("{zone_file}.geojson.gz"));
+        if table.can_run(&name, &[&zones]) {
+            let mut recording = tempfile::Builder::new().suffix(".csv").tempfile().context("a temporary file")?;
+            recording.write_all(places.recording.as_bytes()).context("write a temporary file")?;
+            let scenario = Scenario { swap: None, ..Scenario::reference(recording.path().to_owned(), zones) };
+            table.add(&name, &compare(&places.expected, &played(programs, &name, &scenario)?));
+        }
+    }
+    Ok(())
+}
+
+/// Plays through edge and cloud; what a partner received.
+fn played(programs: &Programs, name: &str, scenario: &Scenario) -> Result<Vec<Transition>> {
     let scratch = tempfile::Builder::new().prefix("drover-reference-").tempdir().context("a temporary directory")?;
-    let scenario = Scenario {
-        drive,
-        config: None,
-        semantics: Semantics::Plain,
-        speed: "max".to_owned(),
-        swap: Some(Swap::Rebuilt { at_share: 0.5 }),
-        replay_arguments: Vec::new(),
-        cuttable: false,
-    };
-    let outcome = play(programs, &scenario, scratch.path(), &|_| {}, &mut |_, _| Ok(Flow::On))
-        .with_context(|| format!("while {name} was played"))?;
-    Ok(compare(&expected_transitions(directory, name)?, &transitions(&outcome.alerts)))
+    let outcome = play(programs, scenario, scratch.path(), &|_| {}, &mut |_, _| Ok(Flow::On));
+    let outcome = outcome.with_context(|| format!("{name}: while it was played"))?;
+    outcome.check_promises().with_context(|| name.to_owned())?;
+    Ok(transitions(&outcome.alerts))
 }
 
 fn show(what: &str, rows: &[Transition]) {

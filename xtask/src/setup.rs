@@ -29,9 +29,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say("wasm32 target", &wasm_target::ensure()?);
     if !args.only_wasm {
         say("python for tests", &test_tools::ensure_python());
-        say("mosquitto clients", &test_tools::ensure_mosquitto());
+        say("curl", &test_tools::ensure_program("curl", "curl"));
+        say("mosquitto clients", &test_tools::ensure_program("mosquitto_pub", "mosquitto-clients"));
     }
     Ok(())
+}
+
+/// Only what compiling plugins needs.
+pub(crate) fn ensure_wasm() -> Result<()> {
+    run(&Args { only_wasm: true })
 }
 
 /// The same with everything, for the subcommands that need a ready machine.

@@ -1,8 +1,11 @@
 //! One class of one edge: frames in, commits, acknowledgements out.
 //!
-//! Several commits are in flight: the reader hands frames to the log and the acknowledger waits for them in the same
-//! order. The log itself drops what it has and refuses what would leave a hole, so nothing here needs to be undone
-//! when a connection breaks between a commit and its acknowledgement.
+//! ```text
+//! frames --> read_frames --due--> settle: wait for the commits, in order --bell--> write_acks --> acknowledgements
+//! ```
+//! Several commits are in flight. The log itself drops what it has and refuses what would leave a hole, so nothing here
+//! needs to be undone when a connection breaks between a commit and its acknowledgement. An edge that takes no
+//! acknowledgements holds up nobody: its commits are settled all the same, and what it is owed is one number.
 
 use super::connection::{Shared, reset};
 use super::messages::{self, StreamError};
@@ -52,7 +55,7 @@ impl ClassError {
     }
 }
 
-/// What the acknowledger waits for, in the order of the frames.
+/// What is settled in the order of the frames.
 enum Due {
     Commit {
         ticket: Ticket,
@@ -75,6 +78,11 @@ pub(super) async fn run(
         let _ = send.finish();
         return;
     };
+    match &error {
+        ClassError::Commit(error) => shared.breakage.report_commit(class, error),
+        ClassError::Log(error) => shared.breakage.report_read(class, error),
+        _ => (),
+    }
     let edge = &connected.edge;
     match error.code() {
         None => tracing::debug!(%edge, class = class.as_str(), "class stream ended"),
@@ -95,7 +103,9 @@ async fn serve(
     connected: &Connected,
 ) -> Result<(), ClassError> {
     let edge = &connected.edge;
-    let source = Source(format!("{edge}/{}", class.as_str()));
+    // Each life of the edge's log has a count of its own. One count for all would be begun anew when an edge comes back
+    // with a log that it had before - a disk put back, a standby box - and all of it would be stored twice.
+    let source = Source(format!("{edge}/{}/{epoch:016x}", class.as_str()));
     let (log, permits, stream) = match class {
         EventClass::Telemetry => (&shared.logs.telemetry, &shared.telemetry_commits, Stream::TELEMETRY),
         EventClass::Alerts => (&shared.logs.events, &shared.event_commits, Stream::ALERTS),
@@ -103,12 +113,10 @@ async fn serve(
         EventClass::Audit => (&shared.logs.events, &shared.event_commits, Stream::AUDIT),
     };
     let watermark = log.watermark(&source)?;
-    if let Some((before, next)) = watermark
-        && before != epoch
-    {
+    if let Some(before) = connected.sends_from(class, epoch) {
         tracing::warn!(
-            %edge, class = class.as_str(), before, epoch, next,
-            "the edge has a new log: it was set up afresh, or two machines use its certificate"
+            %edge, class = class.as_str(), before, epoch,
+            "the edge has another log than before: it was set up afresh, or two machines use its certificate"
         );
     }
     let receiver = Receiver::new(class, epoch, watermark);
@@ -119,11 +127,21 @@ async fn serve(
 
     let receiver = Mutex::new(receiver);
     let (due, dues) = mpsc::channel(COMMITS_IN_FLIGHT_MAX);
+    // One place: a ring that was not heard yet stands for all after it.
+    let (bell, rings) = mpsc::channel(1);
     let lane = Lane { log: log.as_ref(), permits, stream, source, class, epoch };
-    // Both are finished, so that what is in flight is acknowledged before a bad frame after it ends the stream.
-    let (read, acknowledged) =
-        tokio::join!(read_frames(recv, &lane, &receiver, due), acknowledge(send, dues, &receiver, class, connected));
-    acknowledged.and(read)
+    let mut acknowledged = std::pin::pin!(async {
+        tokio::try_join!(settle(dues, &receiver, bell, class, connected), write_acks(send, &receiver, rings))
+    });
+    let mut validator = Validator::new(connected.tenants.clone());
+    let read = tokio::select! {
+        // Before the frames have ended it ends only with an error: no frame would be acknowledged any more.
+        failed = &mut acknowledged => return failed.map(drop),
+        read = read_frames(recv, &lane, &mut validator, &receiver, due) => read,
+    };
+    // What is in flight is acknowledged before a bad frame after it ends the stream.
+    acknowledged.await?;
+    read
 }
 
 /// Where a stream's frames go.
@@ -149,10 +167,10 @@ impl Lane<'_> {
 async fn read_frames(
     recv: &mut RecvStream,
     lane: &Lane<'_>,
+    validator: &mut Validator,
     receiver: &Mutex<Receiver>,
     due: mpsc::Sender<Due>,
 ) -> Result<(), ClassError> {
-    let mut validator = Validator::default();
     while let Some(bytes) = read_frame(recv).await? {
         metrics::count_frame(lane.class, bytes.len());
         let frame = Frame::parse(bytes)?;
@@ -170,7 +188,7 @@ async fn read_frames(
             }
         };
         if due.send(next).await.is_err() {
-            // The acknowledger has ended and says why.
+            // The other side has ended and says why.
             return Ok(());
         }
     }
@@ -193,10 +211,11 @@ async fn read_frame(recv: &mut RecvStream) -> Result<Option<Bytes>, ClassError> 
     Ok(Some(bytes.freeze()))
 }
 
-async fn acknowledge(
-    send: &mut SendStream,
+/// Waits for the commits. A permit is back as soon as its frame is durable, whatever the edge does with the news.
+async fn settle(
     mut dues: mpsc::Receiver<Due>,
     receiver: &Mutex<Receiver>,
+    bell: mpsc::Sender<()>,
     class: EventClass,
     connected: &Connected,
 ) -> Result<(), ClassError> {
@@ -205,11 +224,24 @@ async fn acknowledge(
             ticket.durable().await?;
             drop(permit);
             receiver.lock().handle_durable();
+            connected.received(class, header.next_offset());
             metrics::count_durable(class, header.count, header.created_ms);
         }
+        // It may be rung already.
+        let _ = bell.try_send(());
+    }
+    Ok(())
+}
+
+/// Writes the newest acknowledgement whenever the edge has room for one.
+async fn write_acks(
+    send: &mut SendStream,
+    receiver: &Mutex<Receiver>,
+    mut rings: mpsc::Receiver<()>,
+) -> Result<(), ClassError> {
+    while rings.recv().await.is_some() {
         let ack = receiver.lock().poll_ack();
         if let Some(next) = ack {
-            connected.received(class, next);
             send.write_all(&next.to_le_bytes()).await.map_err(StreamError::from)?;
         }
     }

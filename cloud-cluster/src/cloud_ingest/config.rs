@@ -108,6 +108,14 @@ impl CloudIngestConfig {
         Ok(server)
     }
 
+    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, CloudIngestConfigError> {
+        PrivateKeyDer::from_pem_file(&self.private_key).map_err(|e| CloudIngestConfigError::File {
+            key: "private_key",
+            path: self.private_key.clone(),
+            reason: e.to_string(),
+        })
+    }
+
     fn tls(&self) -> Result<rustls::ServerConfig, CloudIngestConfigError> {
         let file =
             |key, path: &Path, reason: String| CloudIngestConfigError::File { key, path: path.to_owned(), reason };
@@ -121,8 +129,6 @@ impl CloudIngestConfig {
             roots.add(certificate).map_err(|e| file("ca", &self.ca, e.to_string()))?;
         }
         let chain = certificates("certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.private_key)
-            .map_err(|e| file("private_key", &self.private_key, e.to_string()))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .build()
@@ -131,7 +137,7 @@ impl CloudIngestConfig {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CloudIngestConfigError::Pair)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
+            .with_single_cert(chain, self.private_key()?)
             .map_err(CloudIngestConfigError::Pair)?;
         tls.alpn_protocols = vec![fleet_wire::control::ALPN.to_vec()];
         // Every connection proves itself afresh: no resumption, and so no early data that could be replayed.

@@ -1,12 +1,15 @@
 //! One edge's connection: who it is, hello, then a task per stream.
 
+use super::broken::Breakage;
 use super::complaints::Complaints;
+use super::edge_tenants::{EdgeTenants, Tenants};
 use super::identity::edge_of;
 use super::messages::{self, StreamError};
+use super::reason::explain;
 use super::registry::{Connected, EdgeRegistry};
 use super::{PluginBytes, class_stream, control_stream, metrics, plugin_stream};
 use fleet_model::{EdgeId, EventClass};
-use fleet_wire::control::{self, Code, DeploymentSet, Hello, StreamOpen, ToEdge};
+use fleet_wire::control::{self, Code, EncodedSet, Hello, StreamOpen, ToEdge};
 use fleet_wire::frame::RECORD_VERSION;
 use quinn::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use std::collections::BTreeMap;
@@ -31,9 +34,11 @@ pub(super) const SOFTWARE: &str = concat!("drover-cloud ", env!("CARGO_PKG_VERSI
 pub(super) struct Shared {
     pub(super) logs: Logs,
     pub(super) edges: Arc<EdgeRegistry>,
-    pub(super) deployments: watch::Receiver<DeploymentSet>,
+    pub(super) edge_tenants: EdgeTenants,
+    pub(super) deployments: watch::Receiver<EncodedSet>,
     pub(super) plugins: Arc<dyn PluginBytes>,
     pub(super) complaints: Complaints,
+    pub(super) breakage: Breakage,
     pub(super) telemetry_commits: Arc<Semaphore>,
     pub(super) event_commits: Arc<Semaphore>,
 }
@@ -65,20 +70,9 @@ pub(super) async fn serve(incoming: Incoming, shared: Arc<Shared>, handshake: Ow
 
 fn handshake_failed(shared: &Shared, address: SocketAddr, error: &ConnectionError) {
     metrics::count_refused("handshake");
-    let reason = error.to_string();
-    let hint = match error {
-        ConnectionError::ConnectionClosed(_) => ": the edge does not trust this cloud; check uplink.ca there",
-        _ if reason.contains("UnknownIssuer") || reason.contains("BadSignature") => {
-            ": the edge's certificate is not signed by the CA in cloud_ingest.ca"
-        }
-        _ if reason.contains("xpired") => ": the edge's certificate has expired, or a clock is wrong",
-        _ if reason.contains("CertificateRequired") || reason.contains("sent no certificates") => {
-            ": it has no certificate"
-        }
-        _ => "",
-    };
+    let reason = explain(error);
     if shared.complaints.is_new(address.ip(), &reason, Instant::now()) {
-        tracing::warn!(%address, "handshake with an edge failed: {reason}{hint}");
+        tracing::warn!(%address, "handshake with an edge failed: {reason}");
     }
 }
 
@@ -96,20 +90,23 @@ async fn welcome(connection: &Connection, shared: &Arc<Shared>) -> Result<(), Re
         Ok(Err(error)) => return Err(Refusal(Code::Protocol, error.to_string())),
         Err(_) => return Err(Refusal(Code::Overdue, "no hello came".into())),
     };
-    if let Err(reason) = check_hello(&hello, &edge) {
-        let refused = ToEdge::Refused { reason: reason.clone() };
-        if messages::write(&mut send, &refused, control::MESSAGE_LEN_MAX).await.is_ok() {
-            let _ = send.finish();
-            let _ = tokio::time::timeout(REFUSAL_DEADLINE, send.stopped()).await;
+    let tenants = match check_hello(&hello, &edge).and_then(|()| tenants_of(&edge, &shared.edge_tenants)) {
+        Ok(tenants) => tenants,
+        Err(reason) => {
+            let refused = ToEdge::Refused { reason: reason.clone() };
+            if messages::write(&mut send, &refused, control::MESSAGE_LEN_MAX).await.is_ok() {
+                let _ = send.finish();
+                let _ = tokio::time::timeout(REFUSAL_DEADLINE, send.stopped()).await;
+            }
+            return Err(Refusal(Code::Refused, reason));
         }
-        return Err(Refusal(Code::Refused, reason));
-    }
+    };
     let welcome = ToEdge::Welcome { protocol: control::PROTOCOL, software: SOFTWARE.into() };
     if messages::write(&mut send, &welcome, control::MESSAGE_LEN_MAX).await.is_err() {
         return Ok(());
     }
     shared.complaints.forget(connection.remote_address().ip());
-    let connected = shared.edges.connected(&edge, &hello.software, connection);
+    let connected = shared.edges.connected(&edge, tenants, &hello.software, connection);
     tracing::info!(%edge, address = %connection.remote_address(), software = hello.software, "edge connected");
     let ended = serve_streams(connection, &edge, shared, connected, (send, recv)).await;
     tracing::info!(%edge, "edge disconnected: {ended}");
@@ -133,6 +130,12 @@ fn check_hello(hello: &Hello, edge: &EdgeId) -> Result<(), String> {
         return Err(format!("it sends records of versions {:?}, this cloud knows {RECORD_VERSION}", hello.records));
     }
     Ok(())
+}
+
+fn tenants_of(edge: &EdgeId, listed: &EdgeTenants) -> Result<Tenants, String> {
+    listed.of(edge).ok_or_else(|| {
+        format!("{:?} is not among the [[edges]] of this cloud's config: add it there with its tenants", edge.as_str())
+    })
 }
 
 /// Accepts streams until the connection ends. Answers why it did.
@@ -190,7 +193,7 @@ async fn accept_streams(
                     }
                 }
                 StreamOpen::Plugin { hash } => {
-                    tasks.spawn(plugin_stream::run((send, recv), hash, shared.clone(), edge.clone()));
+                    tasks.spawn(plugin_stream::run((send, recv), hash, shared.clone(), connected.clone()));
                 }
                 StreamOpen::Control(_) => {
                     let reason = "a second control stream";

@@ -3,7 +3,7 @@
 use super::connection::Shared;
 use super::messages::{self, StreamError};
 use super::registry::Connected;
-use fleet_wire::control::{self, ToCloud, ToEdge};
+use fleet_wire::control::{self, EncodedSet, ToCloud};
 use quinn::{RecvStream, SendStream};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,17 +14,27 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     connected: Arc<Connected>,
 ) -> String {
-    let ended = tokio::try_join!(push_deployments(&mut send, &shared), receive_status(&mut recv, &connected));
+    let ended =
+        tokio::try_join!(push_deployments(&mut send, &shared, &connected), receive_status(&mut recv, &connected));
     match ended {
         Err(error) => format!("control stream: {error}"),
     }
 }
 
-async fn push_deployments(send: &mut SendStream, shared: &Shared) -> Result<Infallible, StreamError> {
+/// The set at once, then what changes for this edge. All edges are sent the same bytes.
+async fn push_deployments(
+    send: &mut SendStream,
+    shared: &Shared,
+    connected: &Connected,
+) -> Result<Infallible, StreamError> {
     let mut deployments = shared.deployments.clone();
+    let mut sent: Option<EncodedSet> = None;
     loop {
-        let set = deployments.borrow_and_update().clone();
-        messages::write(send, &ToEdge::Deployments(set), control::DEPLOYMENTS_LEN_MAX).await?;
+        let set = deployments.borrow_and_update().only(|tenant| connected.tenants.has(tenant));
+        if !sent.as_ref().is_some_and(|sent| sent.is_same(&set)) {
+            messages::write_set(send, &set, control::DEPLOYMENTS_LEN_MAX).await?;
+            sent = Some(set);
+        }
         if deployments.changed().await.is_err() {
             // Nobody will change them any more.
             std::future::pending::<()>().await;

@@ -1,6 +1,6 @@
 //! Control messages on quinn's streams.
 
-use fleet_wire::control::{self, PREFIX_LEN};
+use fleet_wire::control::{self, EncodedSet, PREFIX_LEN};
 use quinn::{ReadExactError, RecvStream, SendStream, WriteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,12 @@ pub(super) async fn write<T: Serialize>(
 ) -> Result<(), StreamError> {
     let bytes = control::encode(message, len_max).map_err(|e| StreamError::Malformed(e.to_string()))?;
     Ok(stream.write_chunk(bytes.into()).await?)
+}
+
+/// Sends deployments.
+pub(super) async fn write_set(stream: &mut SendStream, set: &EncodedSet, len_max: usize) -> Result<(), StreamError> {
+    let mut pieces = set.encode(len_max).map_err(|e| StreamError::Malformed(e.to_string()))?;
+    Ok(stream.write_all_chunks(&mut pieces).await?)
 }
 
 /// Waits for one message. Not to be cancelled and called again: half a message would be lost.

@@ -10,31 +10,38 @@
 //! where they stood.
 //!
 //! What no part of this module does: acknowledge before the commit, believe an edge's name that is not in its
-//! certificate, or let one edge's bad frame touch another stream.
+//! certificate, take a record of a tenant for which the edge may not speak, let one edge's bad frame touch another
+//! stream, or go on when a log has failed.
 
 mod applier;
+mod broken;
 mod class_stream;
 mod complaints;
 mod config;
 mod connection;
 mod control_stream;
+mod edge_tenants;
 mod identity;
 mod messages;
 pub mod metrics;
 mod plugin_stream;
+mod reason;
 mod registry;
 mod validation;
 
 pub use applier::{Apply, ApplyError};
+pub use broken::BrokenLog;
 pub use config::{CloudIngestConfig, CloudIngestConfigError};
+pub use edge_tenants::{EdgeEntry, EdgeTenants, EdgeTenantsError};
 pub use registry::{EdgeRegistry, EdgeView};
 
+use crate::quic_endpoint;
 use bytes::Bytes;
 use connection::Shared;
 use event_log::EventLog;
-use fleet_wire::control::{Code, DeploymentSet};
+use fleet_wire::control::{Code, EncodedSet};
 use quinn::{Endpoint, VarInt};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -71,6 +78,9 @@ pub enum CloudIngestError {
     /// The readings in the log cannot be applied. Restart when the cause is gone; nothing durable is lost.
     #[error("readings cannot be applied: {0}")]
     Apply(#[from] ApplyError),
+    /// A log failed and takes nothing more.
+    #[error(transparent)]
+    Broken(#[from] BrokenLog),
 }
 
 /// A socket that is bound and takes no connections yet.
@@ -78,17 +88,22 @@ pub enum CloudIngestError {
 pub struct CloudIngest {
     endpoint: Endpoint,
     config: CloudIngestConfig,
+    edge_tenants: EdgeTenants,
 }
 
 impl CloudIngest {
-    /// Reads the certificates and binds the socket. Needs a tokio runtime.
+    /// Reads the certificates and binds the socket. Needs a tokio runtime. `edge_tenants` says who may speak for whom.
     ///
     /// # Errors
     /// See [`CloudIngestError`].
-    pub fn bind(config: CloudIngestConfig) -> Result<Self, CloudIngestError> {
-        let server = config.server()?;
-        let endpoint = Endpoint::server(server, config.listen).map_err(|e| CloudIngestError::Bind(config.listen, e))?;
-        Ok(Self { endpoint, config })
+    pub fn bind(config: CloudIngestConfig, edge_tenants: EdgeTenants) -> Result<Self, CloudIngestError> {
+        let (server, private_key) = (config.server()?, config.private_key()?);
+        let bound = UdpSocket::bind(config.listen).and_then(|socket| {
+            let known_again = quic_endpoint::config(&private_key, socket.local_addr()?);
+            Endpoint::new(known_again, Some(server), socket, Arc::new(quinn::TokioRuntime))
+        });
+        let endpoint = bound.map_err(|error| CloudIngestError::Bind(config.listen, error))?;
+        Ok(Self { endpoint, config, edge_tenants })
     }
 
     /// The address that was bound.
@@ -100,13 +115,14 @@ impl CloudIngest {
     /// Serves edges until `shutdown`, then says good-bye to them. When it returns nothing of it holds the logs any more.
     ///
     /// # Errors
-    /// When readings cannot be applied any more: the node has to stop, or its answers would silently grow old.
+    /// When readings cannot be applied any more, or a log takes nothing more: the node has to stop, or its answers would
+    /// silently grow old.
     pub async fn run<R: Apply>(
         self,
         logs: Logs,
         runtime: Arc<R>,
         edges: Arc<EdgeRegistry>,
-        deployments: watch::Receiver<DeploymentSet>,
+        deployments: watch::Receiver<EncodedSet>,
         plugins: Arc<dyn PluginBytes>,
         shutdown: CancellationToken,
     ) -> Result<(), CloudIngestError> {
@@ -114,9 +130,11 @@ impl CloudIngest {
         let shared = Arc::new(Shared {
             logs,
             edges,
+            edge_tenants: self.edge_tenants.clone(),
             deployments,
             plugins,
             complaints: complaints::Complaints::default(),
+            breakage: broken::Breakage::default(),
             telemetry_commits: Arc::new(Semaphore::new(TELEMETRY_COMMITS_MAX)),
             event_commits: Arc::new(Semaphore::new(EVENT_COMMITS_MAX)),
         });
@@ -124,6 +142,7 @@ impl CloudIngest {
         let result = tokio::select! {
             () = self.accept(&shared, &mut tasks) => Ok(()),
             Err(error) = applier::run(telemetry, runtime, &reads) => Err(CloudIngestError::Apply(error)),
+            broken = shared.breakage.reported() => Err(CloudIngestError::Broken(broken)),
             () = shutdown.cancelled() => Ok(()),
         };
         self.endpoint.close(VarInt::from_u32(Code::ShuttingDown as u32), b"shutting down");

@@ -2,8 +2,8 @@
 
 use super::connection::{Shared, reset};
 use super::messages;
+use super::registry::Connected;
 use bytes::Bytes;
-use fleet_model::EdgeId;
 use fleet_wire::control::{Code, MESSAGE_LEN_MAX, PLUGIN_LEN_MAX, PluginReply};
 use quinn::{RecvStream, SendStream};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ pub(super) async fn run(
     (mut send, mut recv): (SendStream, RecvStream),
     hash: String,
     shared: Arc<Shared>,
-    edge: EdgeId,
+    connected: Arc<Connected>,
 ) {
     let _ = send.set_priority(PRIORITY);
-    let found = find(&hash, &shared).await;
+    let found = find(&hash, &shared, &connected).await;
     let (reply, bytes) = match found {
         Ok(bytes) => (PluginReply::Found { len: bytes.len() as u64 }, bytes),
         Err(reason) => {
-            tracing::warn!(%edge, hash, "an edge asked for a plugin that it does not get: {reason}");
+            tracing::warn!(edge = %connected.edge, hash, "an edge asked for a plugin that it does not get: {reason}");
             (PluginReply::Refused { reason }, Bytes::new())
         }
     };
@@ -39,9 +39,10 @@ pub(super) async fn run(
     }
 }
 
-/// Only what is deployed is given out.
-async fn find(hash: &str, shared: &Arc<Shared>) -> Result<Bytes, String> {
-    if !shared.deployments.borrow().deployments.iter().any(|spec| spec.plugin_hash == hash) {
+/// Only what is deployed for one of the edge's tenants is given out.
+async fn find(hash: &str, shared: &Arc<Shared>, connected: &Connected) -> Result<Bytes, String> {
+    let deployed = shared.deployments.borrow().only(|tenant| connected.tenants.has(tenant));
+    if !deployed.deployments.iter().any(|spec| spec.is_available() && spec.plugin_hash == hash) {
         return Err("no deployment names it".into());
     }
     let (plugins, key) = (shared.plugins.clone(), hash.to_owned());

@@ -1,5 +1,6 @@
 //! What the cloud knows about its edges, for status pages and deployments.
 
+use super::edge_tenants::Tenants;
 use fleet_model::{EdgeId, EventClass, Timestamp};
 use fleet_wire::control::{Code, EdgeStatus};
 use parking_lot::Mutex;
@@ -40,6 +41,8 @@ struct Entry {
     view: EdgeView,
     /// The connection it has now.
     connection: Option<Connection>,
+    /// Which life of each log it last sent from.
+    epochs: BTreeMap<EventClass, u64>,
 }
 
 impl std::fmt::Debug for EdgeRegistry {
@@ -74,7 +77,13 @@ impl EdgeRegistry {
     }
 
     /// An edge has said hello. One connection per edge: an older one is closed, for it is dead or a copy.
-    pub(super) fn connected(self: &Arc<Self>, edge: &EdgeId, software: &str, connection: &Connection) -> Connected {
+    pub(super) fn connected(
+        self: &Arc<Self>,
+        edge: &EdgeId,
+        tenants: Tenants,
+        software: &str,
+        connection: &Connection,
+    ) -> Connected {
         let view = EdgeView {
             edge: edge.clone(),
             connected: true,
@@ -85,7 +94,8 @@ impl EdgeRegistry {
             status: None,
         };
         let mut edges = self.edges.lock();
-        let entry = edges.entry(edge.clone()).or_insert_with(|| Entry { view: view.clone(), connection: None });
+        let new = || Entry { view: view.clone(), connection: None, epochs: BTreeMap::new() };
+        let entry = edges.entry(edge.clone()).or_insert_with(new);
         if let Some(older) = entry.connection.replace(connection.clone()) {
             tracing::warn!(%edge, older = %older.remote_address(), newer = %view.address, "edge connected again; the older connection is closed");
             older.close(VarInt::from_u32(Code::Superseded as u32), b"connected again");
@@ -94,7 +104,7 @@ impl EdgeRegistry {
             EdgeView { received: std::mem::take(&mut entry.view.received), status: entry.view.status.take(), ..view };
         drop(edges);
         self.changed();
-        Connected { edge: edge.clone(), id: connection.stable_id(), registry: self.clone() }
+        Connected { edge: edge.clone(), tenants, id: connection.stable_id(), registry: self.clone() }
     }
 
     fn update(&self, edge: &EdgeId, connection: usize, change: impl FnOnce(&mut Entry)) {
@@ -116,6 +126,8 @@ impl EdgeRegistry {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) edge: EdgeId,
+    /// For whom it may speak.
+    pub(super) tenants: Tenants,
     id: usize,
     registry: Arc<EdgeRegistry>,
 }
@@ -126,7 +138,14 @@ impl Connected {
         self.registry.changed();
     }
 
-    /// Everything below `next` is durable.
+    /// It sends from this life of its log. Answers the one before when that was another.
+    pub(super) fn sends_from(&self, class: EventClass, epoch: u64) -> Option<u64> {
+        let mut before = None;
+        self.registry.update(&self.edge, self.id, |entry| before = entry.epochs.insert(class, epoch));
+        before.filter(|before| *before != epoch)
+    }
+
+    /// Everything below `next` is durable, of the life that it sends from.
     pub(super) fn received(&self, class: EventClass, next: u64) {
         self.registry.update(&self.edge, self.id, |entry| {
             entry.view.received.insert(class, next);

@@ -1,6 +1,7 @@
 //! What a frame must hold beyond being well-formed. `Frame::parse` has proved that it can be read; here it is proved
 //! that it makes sense, so that nothing after this door has to ask again.
 
+use super::edge_tenants::Tenants;
 use fleet_model::{VehicleKey, VehicleName};
 use fleet_wire::block::ArchivedVehicleNameV1;
 use fleet_wire::{ArchivedReadingV1, Frame};
@@ -16,18 +17,27 @@ pub(super) enum FrameRefused {
     Name(#[from] fleet_model::InvalidId),
     #[error("the key of vehicle {0} of tenant {1} is not made from its name")]
     Key(String, String),
+    #[error(
+        "vehicle {0} is of tenant {1}, for which this edge may not speak: see its tenants in the [[edges]] of the config"
+    )]
+    Tenant(String, String),
     #[error("the reading of vehicle {vehicle:?}, sequence {sequence}, is at {latitude}, {longitude}")]
     Position { vehicle: String, sequence: u64, latitude: f64, longitude: f64 },
 }
 
 /// Checks frames of one stream.
-#[derive(Default)]
 pub(super) struct Validator {
+    tenants: Tenants,
     names: HashMap<VehicleKey, VehicleName>,
 }
 
 impl Validator {
-    /// Checks the names, and where readings claim to be.
+    /// For an edge that may speak for these.
+    pub(super) fn new(tenants: Tenants) -> Self {
+        Self { tenants, names: HashMap::new() }
+    }
+
+    /// Checks the names, whose they are, and where readings claim to be.
     pub(super) fn check(&mut self, frame: &Frame) -> Result<(), FrameRefused> {
         match frame.clone().into_readings() {
             Ok(readings) => {
@@ -61,6 +71,9 @@ impl Validator {
             let name = archived.to_name()?;
             if name.key != archived.key() {
                 return Err(FrameRefused::Key(name.vehicle.to_string(), name.tenant.to_string()));
+            }
+            if !self.tenants.has(&name.tenant) {
+                return Err(FrameRefused::Tenant(name.vehicle.to_string(), name.tenant.to_string()));
             }
             if self.names.len() >= NAMES_MAX {
                 self.names.clear();
@@ -96,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_makes_sense_passes_and_is_remembered() {
-        let mut validator = Validator::default();
+        let mut validator = Validator::new(Tenants::All);
         for _ in 0..2 {
             validator.check(&frame(bus(), 90.0, -180.0)).unwrap();
         }
@@ -106,19 +119,29 @@ mod tests {
     #[test]
     fn positions_that_are_nowhere_are_refused() {
         for (latitude, longitude) in [(90.1, 0.0), (0.0, -180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
-            let refused = Validator::default().check(&frame(bus(), latitude, longitude)).unwrap_err();
+            let refused = Validator::new(Tenants::All).check(&frame(bus(), latitude, longitude)).unwrap_err();
             assert!(matches!(&refused, FrameRefused::Position { sequence: 9, .. }), "{refused}");
         }
     }
 
     #[test]
     fn a_name_that_is_none_and_a_key_that_is_not_its_own_are_refused() {
-        let mut validator = Validator::default();
+        let mut validator = Validator::new(Tenants::All);
         let slash = VehicleNameV1 { vehicle: "a/b".into(), ..bus() };
         assert!(matches!(validator.check(&frame(slash, 1.0, 1.0)), Err(FrameRefused::Name(_))));
         // The key of a vehicle that is known, under another name.
         validator.check(&frame(bus(), 1.0, 1.0)).unwrap();
         let thief = VehicleNameV1 { tenant: "other".into(), ..bus() };
         assert!(matches!(validator.check(&frame(thief, 1.0, 1.0)), Err(FrameRefused::Key(..))));
+    }
+
+    #[test]
+    fn a_vehicle_of_a_tenant_that_is_not_the_edges_is_refused() {
+        let other: fleet_model::TenantId = "other".parse().unwrap();
+        let mut validator = Validator::new(Tenants::Only(vec![other.clone()].into()));
+        let stranger = validator.check(&frame(bus(), 1.0, 1.0)).unwrap_err();
+        assert!(matches!(&stranger, FrameRefused::Tenant(_, tenant) if tenant == "demo"), "{stranger}");
+        let own = VehicleNameV1::of(&VehicleName::new(other, "bus-1".parse().unwrap()));
+        validator.check(&frame(own, 1.0, 1.0)).unwrap();
     }
 }

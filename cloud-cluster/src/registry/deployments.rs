@@ -1,8 +1,10 @@
 //! Deployments: a component put to work under a name, with a config.
 
+use super::publishing::PublishError;
 use super::record::{DeploymentRecord, PluginRecord, Revision, VERSION};
 use super::{DEPLOYMENTS_PER_TENANT_MAX, HISTORY_MAX, Registry, StorageError};
 use fleet_model::{DeploymentName, TenantId};
+use fleet_wire::control::DEPLOYMENTS_LEN_MAX;
 use plugin_host::{ConfigError, ConfigProblem, PluginHash};
 use serde_json::Value;
 
@@ -34,8 +36,11 @@ pub enum DeployError {
     /// There is no revision before this one.
     #[error("{0} has no revision before this one")]
     NothingBefore(DeploymentName),
-    /// The tenant has as many as it may.
-    #[error("you have {DEPLOYMENTS_PER_TENANT_MAX} deployments, which is the limit")]
+    /// The tenant has as many as it may, or all tenants together have as much as edges can be told.
+    #[error(
+        "there would be too many deployments: you may have {DEPLOYMENTS_PER_TENANT_MAX}, and those of all tenants \
+         together {DEPLOYMENTS_LEN_MAX} bytes with their configs; make configs smaller"
+    )]
     TooMany,
     /// Worth a retry when storage works again.
     #[error(transparent)]
@@ -53,7 +58,7 @@ pub struct Changed {
 
 impl Registry {
     /// Makes `plugin` (`name@version` or a hash) with `config` the next revision. When it is refused, what ran before
-    /// stays.
+    /// stays; when it is what runs already, nothing changes.
     ///
     /// # Errors
     /// See [`DeployError`].
@@ -94,12 +99,6 @@ impl Registry {
     ) -> Result<Changed, DeployError> {
         let plugin = self.find_plugin(&tenant, wanted).ok_or_else(|| DeployError::UnknownPlugin(wanted.into()))?;
         let config = self.check_and_keep_config(&plugin, config).await?;
-        let _one = self.0.changing.lock().await;
-        let known = self.deployment(&tenant, &name);
-        let created = known.is_none();
-        if created && self.deployments_of(&tenant).len() >= DEPLOYMENTS_PER_TENANT_MAX {
-            return Err(DeployError::TooMany);
-        }
         let next = Revision {
             revision: 1,
             plugin: plugin.hash,
@@ -108,10 +107,29 @@ impl Registry {
             config,
             changed_time: (self.0.clock)(),
         };
-        let record = match known {
+        self.change(tenant, name, next).await
+    }
+
+    /// Makes `next` the current revision, unless it is that already. What it refers to was checked and is stored.
+    pub(super) async fn change(
+        &self,
+        tenant: TenantId,
+        name: DeploymentName,
+        next: Revision,
+    ) -> Result<Changed, DeployError> {
+        let _one = self.0.changing.lock().await;
+        let record = match self.deployment(&tenant, &name) {
+            // What edges were told as damaged they take up only as a new revision.
+            Some(known) if known.current.is_as(&next) && self.is_available(&tenant, &name) => {
+                return Ok(Changed { record: known, created: false });
+            }
             Some(known) => known.next(next),
+            None if self.deployments_of(&tenant).len() >= DEPLOYMENTS_PER_TENANT_MAX => {
+                return Err(DeployError::TooMany);
+            }
             None => DeploymentRecord { record_version: VERSION, tenant, name, current: next, history: Vec::new() },
         };
+        let created = record.history.is_empty();
         Ok(Changed { record: self.put(record).await?, created })
     }
 
@@ -130,14 +148,23 @@ impl Registry {
         }
     }
 
-    /// Stores, remembers, publishes. The caller holds `changing`.
+    /// Stores, remembers, publishes. The caller holds `changing`. What can fail does so before the commit: a change that
+    /// is durable is also told.
     async fn put(&self, mut record: DeploymentRecord) -> Result<DeploymentRecord, DeployError> {
         record.current.changed_time = (self.0.clock)();
+        let (registry, next) = (self.clone(), record.clone());
+        let published = tokio::task::spawn_blocking(move || registry.published_with(&next)).await;
+        let published = published.map_err(StorageError::from)?.map_err(|error| match error {
+            PublishError::TooLong { .. } => {
+                tracing::warn!(tenant = %record.tenant, deployment = %record.name, "a deployment was refused: {error}");
+                DeployError::TooMany
+            }
+            PublishError::Storage(error) => error.into(),
+        })?;
         self.commit(record.key(), &record).await?;
         let key = (record.tenant.clone(), record.name.clone());
         self.0.known.write().deployments.insert(key, record.clone());
-        let registry = self.clone();
-        tokio::task::spawn_blocking(move || registry.publish()).await.map_err(StorageError::from)??;
+        self.0.published.send_replace(published);
         Ok(record)
     }
 
@@ -169,6 +196,13 @@ impl Registry {
     pub async fn config_of(&self, revision: &Revision) -> Result<Value, StorageError> {
         let (registry, hash) = (self.clone(), revision.config);
         tokio::task::spawn_blocking(move || registry.config(hash)).await?
+    }
+}
+
+impl Revision {
+    /// Whether it would decide the same.
+    fn is_as(&self, other: &Self) -> bool {
+        (self.plugin, self.config) == (other.plugin, other.config)
     }
 }
 

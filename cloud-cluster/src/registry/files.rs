@@ -1,4 +1,5 @@
-//! Files named after the SHA-256 of what they hold. Written whole or not at all, never changed.
+//! Files named after the SHA-256 of what they hold. Written whole or not at all, and never changed: only one that a disk
+//! has damaged is written again.
 
 use plugin_host::PluginHash;
 use std::fs::File;
@@ -29,7 +30,7 @@ impl Files {
     pub(super) fn put(&self, bytes: &[u8]) -> io::Result<PluginHash> {
         let hash = PluginHash::of(bytes);
         let path = self.path(hash);
-        if path.exists() {
+        if matches!(self.get(hash), Ok(Some(_))) {
             return Ok(hash);
         }
         let part = path.with_extension(format!("{:016x}.part", rand::random::<u64>()));
@@ -85,5 +86,17 @@ mod tests {
         assert_eq!(files.get(PluginHash::of(b"other")).unwrap(), None);
         std::fs::write(files.path(hash), b"{ }").unwrap();
         assert!(files.get(hash).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path().join("x"), "json").unwrap();
+        let hash = files.put(b"{}").unwrap();
+        for damage in [&b"{ }"[..], b""] {
+            std::fs::write(files.path(hash), damage).unwrap();
+            assert_eq!(files.put(b"{}").unwrap(), hash);
+            assert_eq!(files.get(hash).unwrap().unwrap(), b"{}");
+        }
     }
 }

@@ -8,7 +8,10 @@
 mod deployments;
 mod files;
 mod plugins;
+mod publishing;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use deployments::{Changed, DeployError};
 pub use plugins::UploadError;
@@ -17,7 +20,7 @@ pub use record::{DeploymentRecord, PluginRecord, Revision};
 use event_log::{Commit, CommitError, EventLog, Snapshot};
 use files::Files;
 use fleet_model::{DeploymentName, TenantId};
-use fleet_wire::control::{DeploymentSet, DeploymentSpec};
+use fleet_wire::control::EncodedSet;
 use parking_lot::RwLock;
 use plugin_host::{PluginEngine, PluginHash};
 use serde::de::DeserializeOwned;
@@ -33,9 +36,10 @@ const PLUGINS_PER_TENANT_MAX: usize = 1_000;
 const DEPLOYMENTS_PER_TENANT_MAX: usize = 100;
 /// Revisions that a deployment remembers.
 const HISTORY_MAX: usize = 16;
-/// Components that are checked at a time: each may keep a core busy for seconds.
+/// Components that are compiled at a time, for an upload or a deployment: each may keep a core busy for seconds and have
+/// a child process with gigabytes.
 const CHECKS_MAX: usize = 1;
-/// Components that wait to be checked; each is in memory meanwhile.
+/// Uploads and deployments that wait for that; each is in memory meanwhile.
 const CHECKS_WAITING_MAX: usize = 8;
 
 /// Components and deployments. Clones share them.
@@ -53,7 +57,7 @@ struct Inner {
     changing: tokio::sync::Mutex<()>,
     checks: tokio::sync::Semaphore,
     checks_waiting: tokio::sync::Semaphore,
-    published: watch::Sender<DeploymentSet>,
+    published: watch::Sender<EncodedSet>,
 }
 
 #[derive(Default)]
@@ -88,10 +92,11 @@ pub enum StorageError {
 }
 
 impl Registry {
-    /// Reads what is there. Blocks for the disk.
+    /// Reads what is there. Blocks for the disk. A component or config that is missing or damaged is logged and harms
+    /// nothing else.
     ///
     /// # Errors
-    /// When files or records cannot be read.
+    /// When folders or records cannot be read.
     pub fn open(
         data_dir: &Path,
         log: Arc<dyn EventLog>,
@@ -122,35 +127,8 @@ impl Registry {
             checks_waiting: tokio::sync::Semaphore::new(CHECKS_WAITING_MAX),
             published: watch::Sender::default(),
         }));
-        registry.publish()?;
+        registry.publish_all()?;
         Ok(registry)
-    }
-
-    /// What edges shall run, and changes to it.
-    #[must_use]
-    pub fn deployments(&self) -> watch::Receiver<DeploymentSet> {
-        self.0.published.subscribe()
-    }
-
-    /// Puts the current deployments where edges see them. Blocks for the disk.
-    fn publish(&self) -> Result<(), StorageError> {
-        let records: Vec<_> = self.0.known.read().deployments.values().cloned().collect();
-        // Revisions only grow and nothing is removed: their sum counts changes, across restarts too.
-        let generation = records.iter().map(|record| record.current.revision).sum();
-        let mut deployments = Vec::with_capacity(records.len());
-        for record in records {
-            deployments.push(DeploymentSpec {
-                config: self.config(record.current.config)?,
-                tenant: record.tenant,
-                name: record.name,
-                revision: record.current.revision,
-                plugin_hash: record.current.plugin.to_string(),
-                plugin_name: record.current.plugin_name,
-                plugin_version: record.current.plugin_version,
-            });
-        }
-        self.0.published.send_replace(DeploymentSet { generation, deployments });
-        Ok(())
     }
 
     /// A stored config. Blocks for the disk.

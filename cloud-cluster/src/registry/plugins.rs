@@ -48,6 +48,8 @@ impl Registry {
     async fn check_and_keep(&self, tenant: TenantId, wasm: Bytes) -> Result<(PluginRecord, bool), UploadError> {
         let hash = PluginHash::of(&wasm);
         if let Some(known) = self.plugin(&tenant, hash) {
+            // It passed its checks before. Its file may have been lost since: these are its bytes.
+            self.keep(wasm).await?;
             return Ok((known, false));
         }
         let plugin = self.checked(wasm.clone()).await?;
@@ -73,12 +75,17 @@ impl Registry {
         if mine.len() >= PLUGINS_PER_TENANT_MAX {
             return Err(UploadError::TooMany);
         }
-        let registry = self.clone();
-        let written = tokio::task::spawn_blocking(move || registry.0.components.put(&wasm)).await;
-        written.map_err(StorageError::from)?.map_err(StorageError::from)?;
+        self.keep(wasm).await?;
         self.commit(record.key(), &record).await?;
         self.0.known.write().plugins.insert((tenant, hash), record.clone());
         Ok((record, true))
+    }
+
+    /// Durable when it returns; does nothing when the file is there and whole.
+    async fn keep(&self, wasm: Bytes) -> Result<(), StorageError> {
+        let registry = self.clone();
+        tokio::task::spawn_blocking(move || registry.0.components.put(&wasm)).await??;
+        Ok(())
     }
 
     async fn checked(&self, wasm: Bytes) -> Result<Plugin, UploadError> {
@@ -89,8 +96,11 @@ impl Registry {
         Ok(loaded.map_err(StorageError::from)??)
     }
 
-    /// A kept component, ready to be configured.
+    /// A kept component, ready to be configured. Waits for its turn: it may have to be compiled again.
     pub(super) async fn load(&self, hash: PluginHash) -> Result<Plugin, StorageError> {
+        // The semaphores are never closed.
+        let _waiting = self.0.checks_waiting.acquire().await;
+        let _checking = self.0.checks.acquire().await;
         let registry = self.clone();
         let loaded = tokio::task::spawn_blocking(move || {
             let wrong = |what: String| StorageError::Record { key: format!("plugin {hash}"), what };

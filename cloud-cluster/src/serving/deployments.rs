@@ -131,7 +131,7 @@ fn edges(app: &App, tenant: &TenantId, name: &DeploymentName, revision: u64) -> 
         };
         EdgeDeployment { edge: edge.edge, state, error }
     };
-    app.edges.edges().into_iter().map(of_edge).collect()
+    app.edges.edges().into_iter().filter(|edge| edge.serves(tenant)).map(of_edge).collect()
 }
 
 /// A phase as the API writes it.

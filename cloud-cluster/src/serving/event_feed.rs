@@ -1,20 +1,23 @@
-//! Events as partners read them, made once for all readers.
+//! Events as partners read them, made once for all readers: one feed per class.
 //!
 //! The log holds frames as the edges sent them. A stretch of the log is parsed (and with that validated) and written
 //! as JSON lines once, and kept for a while: readers of the same stretch copy the lines that are theirs.
 
+use super::cursor::Cursor;
+use super::event_line::{Event, LEN_GUESS, ReadingEvent};
 use super::problem::Problem;
 use bytes::Bytes;
 use event_log::{Block, EventLog, Offset, ReadError, Stream};
 use fleet_model::event::TraceContext;
-use fleet_model::{EventId, EventKind, TenantId, Timestamp, VehicleId};
-use fleet_wire::{ArchivedEventBlockV1, ArchivedEventV1, Frame};
+use fleet_model::{EventClass, TenantId, VehicleId};
+use fleet_wire::Frame;
+use fleet_wire::block::{ArchivedTraceV1, ArchivedVehicleNameV1};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use utoipa::ToSchema;
+use vehicle_runtime::Logs;
 
 /// Log bytes that are read at once.
 const READ_LEN: usize = 256 * 1_024;
@@ -24,12 +27,14 @@ const KEPT_LEN_MAX: usize = 32 * 1_024 * 1_024;
 const KEPT_MAX: usize = 256;
 /// Readers that may render different stretches at a time; those of the same one wait for the first.
 const RENDERERS: usize = 4;
-/// Length of an event as JSON, about.
-const LINE_LEN_GUESS: usize = 450;
+/// The feeds of all classes.
+pub(crate) struct Feeds([Feed; 4]);
 
-/// The event stream of one log.
+/// The events of one class.
 pub(crate) struct Feed {
+    class: EventClass,
     log: Arc<dyn EventLog>,
+    stream: Stream,
     kept: Mutex<Kept>,
     rendering: [tokio::sync::Mutex<()>; RENDERERS],
 }
@@ -72,90 +77,47 @@ pub(crate) struct Selected<'s> {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// An event.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Event<'e> {
-    /// Made from its cause: a repeat has the same id.
-    #[schema(example = "17f7c41b35b0337a17f7c41b35b0337a")]
-    id: String,
-    #[schema(example = "alerts")]
-    class: &'static str,
-    #[serde(rename = "type")]
-    #[schema(example = "geofence.entered")]
-    kind: &'static str,
-    tenant: &'e str,
-    vehicle: &'e str,
-    /// When it happened, by the device's clock: RFC 3339, UTC, milliseconds.
-    #[schema(format = DateTime)]
-    event_time: String,
-    event_time_ms: i64,
-    /// When the edge received its reading.
-    #[schema(format = DateTime)]
-    received_time: String,
-    /// The zone or rule it is about.
-    zone: &'e str,
-    /// A figure that belongs to the type, such as seconds of dwell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<f64>,
-    plugin: EventPlugin<'e>,
-    /// The reading that caused it: its place among the vehicle's readings.
-    sequence: u64,
-    /// Give it as `after` to go on behind this event.
-    cursor: String,
-}
-
-/// What proposed the event.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct EventPlugin<'e> {
-    deployment: &'e str,
-    name: &'e str,
-    version: &'e str,
-}
-
-/// Where a reader stands, as text that only we read: which life of the log, and the offset of the next record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    pub(crate) epoch: u32,
-    pub(crate) next: Offset,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{:x}", self.epoch, self.next)
+impl Feeds {
+    pub(crate) fn new(logs: &Logs) -> Self {
+        let of = |class, log: &Arc<dyn EventLog>, stream| Feed {
+            class,
+            log: log.clone(),
+            stream,
+            kept: Mutex::default(),
+            rendering: Default::default(),
+        };
+        Self([
+            of(EventClass::Telemetry, &logs.telemetry, Stream::TELEMETRY),
+            of(EventClass::Alerts, &logs.events, Stream::ALERTS),
+            of(EventClass::Billing, &logs.events, Stream::BILLING),
+            of(EventClass::Audit, &logs.events, Stream::AUDIT),
+        ])
     }
-}
 
-impl std::str::FromStr for Cursor {
-    type Err = Problem;
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        let parsed = text.split_once('-').and_then(|(epoch, next)| {
-            let epoch = u32::from_str_radix(epoch, 16).ok()?;
-            Some(Cursor { epoch, next: Offset::from_str_radix(next, 16).ok()? })
-        });
-        // Only what we would have written.
-        parsed.filter(|cursor| cursor.to_string() == text).ok_or_else(|| {
-            Problem::malformed_cursor("give a cursor as it stands in an event or in `next`, or the word now")
-        })
+    pub(crate) fn of(&self, class: EventClass) -> &Feed {
+        let [telemetry, alerts, billing, audit] = &self.0;
+        match class {
+            EventClass::Telemetry => telemetry,
+            EventClass::Alerts => alerts,
+            EventClass::Billing => billing,
+            EventClass::Audit => audit,
+        }
     }
 }
 
 impl Feed {
-    pub(crate) fn new(log: Arc<dyn EventLog>) -> Self {
-        Self { log, kept: Mutex::default(), rendering: Default::default() }
-    }
-
     /// Changes with the offset after the last event.
     pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<Offset> {
-        self.log.subscribe(Stream::ALERTS)
+        self.log.subscribe(self.stream)
     }
 
     /// How many events were ever written.
     pub(crate) fn next(&self) -> Offset {
-        self.log.bounds(Stream::ALERTS).next
+        self.log.bounds(self.stream).next
     }
 
     pub(crate) fn cursor(&self, next: Offset) -> Cursor {
-        Cursor { epoch: self.epoch(), next }
+        Cursor { class: self.class, epoch: self.epoch(), next }
     }
 
     fn epoch(&self) -> u32 {
@@ -164,12 +126,16 @@ impl Feed {
 
     /// The offset a reader wants to start from: behind a cursor, at the end (`now`), or with the oldest event.
     pub(crate) fn start(&self, after: Option<&str>) -> Result<Offset, Problem> {
-        let bounds = self.log.bounds(Stream::ALERTS);
+        let bounds = self.log.bounds(self.stream);
         let Some(text) = after else { return Ok(bounds.first) };
         if text == "now" {
             return Ok(bounds.next);
         }
         let cursor: Cursor = text.parse()?;
+        if cursor.class != self.class {
+            let (its, ours) = (cursor.class.as_str(), self.class.as_str());
+            return Err(Problem::malformed_cursor(format!("this cursor is of class {its}, and {ours} was asked for")));
+        }
         if cursor.epoch != self.epoch() || cursor.next > bounds.next {
             let detail = "this cursor is of another event log; start again from the oldest event";
             return Err(Problem::expired_cursor(detail).with_oldest(self.cursor(bounds.first).to_string()));
@@ -191,9 +157,9 @@ impl Feed {
         if let Some(stretch) = self.kept(offset) {
             return Ok(stretch);
         }
-        let (log, epoch) = (self.log.clone(), self.epoch());
+        let (log, stream, start) = (self.log.clone(), self.stream, self.cursor(offset));
         let rendered = tokio::task::spawn_blocking(move || {
-            log.read(Stream::ALERTS, offset, READ_LEN).map(|blocks| Stretch::render(&blocks, epoch))
+            log.read(stream, offset, READ_LEN).map(|blocks| Stretch::render(&blocks, start))
         });
         let rendered = match rendered.await {
             Ok(Ok(rendered)) => rendered,
@@ -228,48 +194,17 @@ impl Feed {
 }
 
 impl Stretch {
-    /// `None` for no blocks.
-    fn render(blocks: &[Block], epoch: u32) -> Result<Option<Self>, String> {
+    /// `None` for no blocks. `like`: a cursor of the same class and life of the log.
+    fn render(blocks: &[Block], like: Cursor) -> Result<Option<Self>, String> {
         let Some(first) = blocks.first().map(|block| block.first) else { return Ok(None) };
         let count: usize = blocks.iter().map(|block| block.count as usize).sum();
-        let mut lines = Vec::with_capacity(count * LINE_LEN_GUESS);
-        let mut stretch = Self {
-            first,
-            lines: Bytes::new(),
-            events: Vec::with_capacity(count),
-            vehicles: Vec::new(),
-            traces: Vec::new(),
-        };
+        let mut stretch = Draft { lines: Vec::with_capacity(count * LEN_GUESS), ..Draft::default() };
         for block in blocks {
-            let wrong = |what: &dyn fmt::Display| format!("the block at offset {}: {what}", block.first);
-            let frame = Frame::parse(block.bytes.clone()).map_err(|error| wrong(&error))?;
-            let frame = frame.into_events().map_err(|_| wrong(&"readings among the events"))?;
-            stretch.append(block.first, frame.block(), epoch, &mut lines).map_err(|error| wrong(&error))?;
+            stretch.append(block, like).map_err(|what| format!("the block at offset {}: {what}", block.first))?;
         }
-        stretch.lines = lines.into();
-        stretch.traces.sort_unstable_by_key(|(place, _)| *place);
-        Ok(Some(stretch))
-    }
-
-    fn append(
-        &mut self,
-        first: Offset,
-        block: &ArchivedEventBlockV1,
-        epoch: u32,
-        lines: &mut Vec<u8>,
-    ) -> Result<(), String> {
-        let (event_base, vehicle_base) = (self.events.len(), self.vehicles.len());
-        self.vehicles.extend(block.vehicles.iter().map(|name| (name.tenant.to_string(), name.vehicle.to_string())));
-        for (place, event) in block.events.iter().enumerate() {
-            let cursor = Cursor { epoch, next: first + place as u64 + 1 };
-            let line = line_of(block, event, cursor).ok_or("an event of an unknown kind")?;
-            serde_json::to_writer(&mut *lines, &line).map_err(|error| error.to_string())?;
-            lines.push(b'\n');
-            self.events.push(Line { end: lines.len(), vehicle: vehicle_base + event.vehicle.to_native() as usize });
-        }
-        let traces = block.traces.iter();
-        self.traces.extend(traces.map(|trace| (event_base + trace.record.to_native() as usize, trace.context())));
-        Ok(())
+        let Draft { lines, events, vehicles, mut traces } = stretch;
+        traces.sort_unstable_by_key(|(place, _)| *place);
+        Ok(Some(Self { first, lines: lines.into(), events, vehicles, traces }))
     }
 
     fn trace(&self, place: usize) -> Option<TraceContext> {
@@ -303,39 +238,53 @@ impl Stretch {
     }
 }
 
-fn line_of<'b>(block: &'b ArchivedEventBlockV1, event: &'b ArchivedEventV1, cursor: Cursor) -> Option<Event<'b>> {
-    let kind = EventKind::from_code(event.kind.to_native())?;
-    let vehicle = &block.vehicles[event.vehicle.to_native() as usize];
-    let plugin = &block.plugins[event.plugin.to_native() as usize];
-    let value = event.value.to_native();
-    Some(Event {
-        id: EventId(event.id).to_string(),
-        class: kind.class().as_str(),
-        kind: kind.as_str(),
-        tenant: &vehicle.tenant,
-        vehicle: &vehicle.vehicle,
-        event_time: Timestamp(event.event_time.to_native()).to_rfc3339(),
-        event_time_ms: event.event_time.to_native(),
-        received_time: Timestamp(event.received_time.to_native()).to_rfc3339(),
-        zone: &event.subject,
-        value: value.is_finite().then_some(value),
-        plugin: EventPlugin { deployment: &plugin.deployment, name: &plugin.name, version: &plugin.version },
-        sequence: event.sequence.to_native(),
-        cursor: cursor.to_string(),
-    })
+/// A stretch while it is made.
+#[derive(Default)]
+struct Draft {
+    lines: Vec<u8>,
+    events: Vec<Line>,
+    vehicles: Vec<(String, String)>,
+    traces: Vec<(usize, TraceContext)>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_comes_back_as_it_was_and_nothing_else_is_one() {
-        let cursor = Cursor { epoch: 7, next: 0xabc };
-        assert_eq!(cursor.to_string(), "00000007-abc");
-        assert_eq!("00000007-abc".parse::<Cursor>().unwrap(), cursor);
-        for bad in ["", "now", "7-abc", "00000007-ABC", "00000007-0abc", "00000007-", "-1", "00000007-abc-"] {
-            assert!(bad.parse::<Cursor>().is_err(), "{bad:?}");
+impl Draft {
+    fn append(&mut self, block: &Block, like: Cursor) -> Result<(), String> {
+        let says = |what: &dyn fmt::Display| what.to_string();
+        let after = |place: usize| Cursor { next: block.first + place as u64 + 1, ..like };
+        let vehicle_base = self.vehicles.len();
+        let frame = Frame::parse(block.bytes.clone()).map_err(|error| says(&error))?;
+        match frame.into_events() {
+            Ok(frame) => {
+                let block = frame.block();
+                self.begin(&block.vehicles, &block.traces);
+                for (place, event) in block.events.iter().enumerate() {
+                    let line = Event::of(block, event, after(place)).ok_or("an event of an unknown kind")?;
+                    self.push(&line, vehicle_base + event.vehicle.to_native() as usize)?;
+                }
+            }
+            Err(frame) => {
+                let frame = frame.into_readings().map_err(|_| "neither events nor readings")?;
+                let block = frame.block();
+                self.begin(&block.vehicles, &block.traces);
+                for (place, reading) in block.readings.iter().enumerate() {
+                    let line = ReadingEvent::of(block, reading, after(place));
+                    self.push(&line, vehicle_base + reading.vehicle_index())?;
+                }
+            }
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, vehicles: &[ArchivedVehicleNameV1], traces: &[ArchivedTraceV1]) {
+        let base = self.events.len();
+        self.vehicles.extend(vehicles.iter().map(|name| (name.tenant.to_string(), name.vehicle.to_string())));
+        self.traces.extend(traces.iter().map(|trace| (base + trace.record.to_native() as usize, trace.context())));
+    }
+
+    fn push(&mut self, line: &impl Serialize, vehicle: usize) -> Result<(), String> {
+        serde_json::to_writer(&mut self.lines, line).map_err(|error| error.to_string())?;
+        self.lines.push(b'\n');
+        self.events.push(Line { end: self.lines.len(), vehicle });
+        Ok(())
     }
 }

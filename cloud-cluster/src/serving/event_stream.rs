@@ -5,9 +5,10 @@
 
 use super::App;
 use super::auth::Caller;
-use super::event_feed::Filter;
-use super::events::filter;
+use super::event_feed::{Feed, Filter};
+use super::events::{AnyEvent, class, filter};
 use super::problem::Problem;
+use super::stream_places::StreamPlace;
 use crate::metrics;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -15,17 +16,16 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use event_log::Offset;
+use fleet_model::EventClass;
 use http::HeaderMap;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use observability::trace;
 use serde::Deserialize;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-/// Streams open at a time.
-pub(crate) const STREAMS_MAX: usize = 4_096;
 /// After a write at the end of the log, new events gather this long: a busy stream sends fewer, fuller packets. A
 /// stream that was quiet longer sends at once.
 const GATHER: Duration = Duration::from_millis(50);
@@ -42,7 +42,8 @@ const SERVER_SENT_EVENTS: &str = "text/event-stream";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StreamQuery {
-    /// Class of events; `alerts` is the only one so far, and the default.
+    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit`. Each has cursors of its own.
+    #[param(example = "alerts")]
     class: Option<String>,
     /// Only events of this vehicle.
     vehicle: Option<String>,
@@ -63,8 +64,9 @@ enum Format {
 ), responses(
     (status = 200, description = "One event a line (an empty line every 15 s says that the stream lives), or, when \
      asked for by Accept, Server-Sent Events whose `id` is the event's cursor", content(
-        (super::event_feed::Event<'_> = "application/x-ndjson"), (String = "text/event-stream"))),
+        (AnyEvent<'_> = "application/x-ndjson"), (String = "text/event-stream"))),
     (status = 410, description = "The cursor is too old; `oldest` is the first that is left", body = Problem),
+    (status = 503, description = "Too many streams are open; `Retry-After` says when to ask again", body = Problem),
 ))]
 pub(crate) async fn stream_events(
     State(app): State<App>,
@@ -73,18 +75,15 @@ pub(crate) async fn stream_events(
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let filter = filter(&caller, query.class.as_deref(), query.vehicle.as_deref())?;
+    let (class, filter) = (class(query.class.as_deref())?, filter(&caller, query.vehicle.as_deref())?);
     let last_seen = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
-    let next = app.feed.start(last_seen.or(query.after.as_deref()))?;
-    let Ok(place) = app.streams.clone().try_acquire_owned() else {
-        let detail = format!("{STREAMS_MAX} streams are open; try again later");
-        return Err(Problem::overloaded(detail).retry_after(5));
-    };
+    let next = app.feeds.of(class).start(last_seen.or(query.after.as_deref()))?;
+    let place = app.streams.take(caller.tenant()?)?;
     let format = format(&headers);
     metrics::streams().add(1, &[]);
-    let end = app.feed.subscribe();
+    let end = app.feeds.of(class).subscribe();
     let now = Instant::now();
-    let reader = Reader { app, filter, format, next, end, written: now, gather_until: now, _place: place };
+    let reader = Reader { app, class, filter, format, next, end, written: now, gather_until: now, _place: place };
     let pieces =
         futures_util::stream::unfold(reader, |mut reader| async { reader.piece().await.map(|piece| (piece, reader)) });
     let kind = if format == Format::Ndjson { NDJSON } else { SERVER_SENT_EVENTS };
@@ -99,13 +98,14 @@ fn format(headers: &HeaderMap) -> Format {
 
 struct Reader {
     app: App,
+    class: EventClass,
     filter: Filter,
     format: Format,
     next: Offset,
     end: watch::Receiver<Offset>,
     written: Instant,
     gather_until: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Drop for Reader {
@@ -124,7 +124,7 @@ impl Reader {
             }
             let end = *self.end.borrow_and_update();
             while self.next < end && piece.len() < PIECE_LEN {
-                let stretch = match self.app.feed.stretch(self.next).await {
+                let stretch = match self.feed().stretch(self.next).await {
                     Ok(stretch) => stretch,
                     // The stream breaks off; who resumes is told why.
                     Err(problem) => return Some(Err(problem)),
@@ -160,6 +160,10 @@ impl Reader {
         }
     }
 
+    fn feed(&self) -> &Feed {
+        self.app.feeds.of(self.class)
+    }
+
     fn heartbeat(&self) -> Bytes {
         match self.format {
             Format::Ndjson => Bytes::from_static(b"\n"),
@@ -173,7 +177,7 @@ impl Reader {
         let mut next = stretch.next();
         for event in stretch.select(&self.filter, self.next) {
             if self.format == Format::ServerSentEvents {
-                piece.extend_from_slice(format!("id: {}\ndata: ", self.app.feed.cursor(event.next)).as_bytes());
+                piece.extend_from_slice(format!("id: {}\ndata: ", self.feed().cursor(event.next)).as_bytes());
             }
             piece.extend_from_slice(event.line);
             if self.format == Format::ServerSentEvents {

@@ -2,7 +2,8 @@
 
 use super::App;
 use super::auth::Caller;
-use super::event_feed::{Event, Filter};
+use super::event_feed::Filter;
+use super::event_line::{Event, ReadingEvent};
 use super::problem::Problem;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -24,7 +25,8 @@ const STRETCHES_MAX: usize = 16;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
-    /// Class of events; `alerts` is the only one so far, and the default.
+    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit`. Each has cursors of its own.
+    #[param(example = "alerts")]
     class: Option<String>,
     /// Only events of this vehicle.
     vehicle: Option<String>,
@@ -40,23 +42,33 @@ pub(crate) struct EventsQuery {
 #[derive(Serialize, ToSchema)]
 #[allow(dead_code, reason = "describes the answer, which is put together from lines that are there already")]
 pub(crate) struct EventPage<'e> {
-    events: Vec<Event<'e>>,
+    events: Vec<AnyEvent<'e>>,
     /// Give it as `after` for the next page.
     next: String,
     /// Whether more is there right now.
     more: bool,
 }
 
+/// An event of whichever class was asked for.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes the lines, which are written one class at a time")]
+pub(crate) enum AnyEvent<'e> {
+    /// Class alerts, billing or audit.
+    Derived(Event<'e>),
+    /// Class telemetry.
+    Reading(ReadingEvent<'e>),
+}
+
+/// The class a query asks for, for lists and for streams.
+pub(crate) fn class(asked: Option<&str>) -> Result<EventClass, Problem> {
+    asked.map_or(Ok(EventClass::Alerts), |class| {
+        class.parse().map_err(|error: String| Problem::malformed_request(error))
+    })
+}
+
 /// The filter of a query, for lists and for streams.
-pub(crate) fn filter(caller: &Caller, class: Option<&str>, vehicle: Option<&str>) -> Result<Filter, Problem> {
-    match class.map(str::parse::<EventClass>) {
-        None | Some(Ok(EventClass::Alerts)) => {}
-        Some(Ok(other)) => {
-            let detail = format!("events of class {} are not served yet; use alerts", other.as_str());
-            return Err(Problem::malformed_request(detail));
-        }
-        Some(Err(detail)) => return Err(Problem::malformed_request(detail)),
-    }
+pub(crate) fn filter(caller: &Caller, vehicle: Option<&str>) -> Result<Filter, Problem> {
     let vehicle =
         vehicle.map(VehicleId::new).transpose().map_err(|error| Problem::malformed_request(error.to_string()))?;
     Ok(Filter { tenant: caller.tenant()?.clone(), vehicle })
@@ -73,20 +85,21 @@ pub(crate) async fn list_events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let filter = filter(&caller, query.class.as_deref(), query.vehicle.as_deref())?;
+    let filter = filter(&caller, query.vehicle.as_deref())?;
+    let feed = app.feeds.of(class(query.class.as_deref())?);
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::malformed_request(format!("limit is 1 to {LIMIT_MAX}")));
     }
-    let mut next = app.feed.start(query.after.as_deref())?;
-    let end = app.feed.next();
+    let mut next = feed.start(query.after.as_deref())?;
+    let end = feed.next();
     let mut body = Vec::from(b"{\"events\":[");
     let mut count = 0;
     for _ in 0..STRETCHES_MAX {
         if next >= end || count == limit {
             break;
         }
-        let stretch = app.feed.stretch(next).await?;
+        let stretch = feed.stretch(next).await?;
         let mut selected = stretch.select(&filter, next);
         next = loop {
             let Some(event) = selected.next() else { break stretch.next() };
@@ -100,7 +113,7 @@ pub(crate) async fn list_events(
             }
         };
     }
-    let more = next < app.feed.next();
-    body.extend_from_slice(format!("],\"next\":\"{}\",\"more\":{more}}}", app.feed.cursor(next)).as_bytes());
+    let more = next < feed.next();
+    body.extend_from_slice(format!("],\"next\":\"{}\",\"more\":{more}}}", feed.cursor(next)).as_bytes());
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -4,9 +4,11 @@
 //! `auth` and nowhere else. Nothing here keeps what a slow reader has not taken yet.
 
 pub mod auth;
+mod cursor;
 mod deployments;
 mod door;
 mod event_feed;
+mod event_line;
 mod event_stream;
 mod events;
 mod health;
@@ -14,7 +16,9 @@ mod http3;
 mod openapi;
 mod plugins;
 mod problem;
+mod signals;
 pub mod status;
+mod stream_places;
 mod tcp;
 mod vehicles;
 
@@ -24,15 +28,15 @@ pub use status::{Edges, KnownEdge};
 
 use crate::metrics;
 use crate::projections::latest::Latest;
+use crate::quic_endpoint;
 use crate::registry::Registry;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use event_feed::Feed;
-use event_log::EventLog;
+use event_feed::Feeds;
 use http::header::ALT_SVC;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use opentelemetry::KeyValue;
 use problem::Problem;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,13 +44,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stream_places::StreamPlaces;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use vehicle_runtime::Clock;
+use vehicle_runtime::{Clock, Logs};
 
 /// How long a client may remember that HTTP/3 is offered, seconds.
 const ALT_SVC_MAX_AGE_S: u32 = 86_400;
@@ -55,8 +59,8 @@ const BIND_TRIES: usize = 16;
 
 /// What serving needs from the other parts.
 pub struct Parts {
-    /// The log whose alerts are served.
-    pub events: Arc<dyn EventLog>,
+    /// The logs that are served.
+    pub logs: Logs,
     /// The vehicles' states.
     pub latest: Arc<Latest>,
     /// Components and deployments.
@@ -81,7 +85,7 @@ pub(crate) struct App(Arc<AppState>);
 
 pub(crate) struct AppState {
     version: &'static str,
-    feed: Feed,
+    feeds: Feeds,
     latest: Arc<Latest>,
     registry: Registry,
     edges: Arc<dyn Edges>,
@@ -90,7 +94,7 @@ pub(crate) struct AppState {
     metrics_text: Box<dyn Fn() -> String + Send + Sync>,
     clock: Clock,
     heartbeat: Duration,
-    streams: Arc<Semaphore>,
+    streams: StreamPlaces,
     shutdown: CancellationToken,
 }
 
@@ -177,7 +181,7 @@ pub async fn run(
     let mut quic = quinn::ServerConfig::with_crypto(Arc::new(over_quic));
     quic.transport_config(Arc::new(http3::transport()));
     let endpoint = quinn::Endpoint::new(
-        quinn::EndpointConfig::default(),
+        quic_endpoint::config(&private_key, listener.address),
         Some(quic),
         listener.udp,
         Arc::new(quinn::TokioRuntime),
@@ -185,7 +189,7 @@ pub async fn run(
     let tcp = TcpListener::from_std(listener.tcp)?;
     let app = App(Arc::new(AppState {
         version: env!("CARGO_PKG_VERSION"),
-        feed: Feed::new(parts.events),
+        feeds: Feeds::new(&parts.logs),
         latest: parts.latest,
         registry: parts.registry,
         edges: parts.edges,
@@ -194,7 +198,7 @@ pub async fn run(
         metrics_text: parts.metrics_text,
         clock: parts.clock,
         heartbeat: parts.heartbeat.unwrap_or(event_stream::HEARTBEAT_EVERY),
-        streams: Arc::new(Semaphore::new(event_stream::STREAMS_MAX)),
+        streams: StreamPlaces::default(),
         shutdown: shutdown.clone(),
     }));
     let router = router(app);
@@ -259,7 +263,7 @@ async fn observe(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none".into(), |path| path.as_str().to_owned());
     let labels = [
         KeyValue::new("route", route),
-        KeyValue::new("method", request.method().as_str().to_owned()),
+        KeyValue::new("method", known_method(request.method())),
         KeyValue::new("version", format!("{:?}", request.version())),
     ];
     let response = next.run(request).await;
@@ -267,6 +271,18 @@ async fn observe(request: Request, next: Next) -> Response {
     let status = KeyValue::new("status", i64::from(response.status().as_u16()));
     metrics::requests().add(1, &[&labels[..], &[status]].concat());
     response
+}
+
+/// Anyone may invent methods; a metric has only those that a route takes (the name for the rest is OpenTelemetry's).
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
 }
 
 /// The OpenAPI description, as `/openapi.json` serves it and `docs/openapi.json` holds it.

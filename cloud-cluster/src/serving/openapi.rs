@@ -16,11 +16,11 @@ const PROBLEM_JSON: &str = "application/problem+json";
         description = "A fleet's live data. The same routes over HTTP/3, HTTP/2 and HTTP/1.1, on one port number. \
             Errors are problem+json (RFC 9457)."
     ),
-    components(schemas(super::event_feed::Event<'_>)),
+    components(schemas(super::event_line::Event<'_>, super::event_line::ReadingEvent<'_>)),
     modifiers(&ApiKey),
     security(("api_key" = [])),
     tags(
-        (name = "events", description = "What was derived from readings"),
+        (name = "events", description = "Readings, and what was derived from them"),
         (name = "vehicles", description = "Where each vehicle is and what it last said"),
         (name = "plugins", description = "WebAssembly components that decide"),
         (name = "deployments", description = "Which component runs, with which config"),

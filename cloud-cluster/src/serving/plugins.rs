@@ -12,6 +12,7 @@ use axum::extract::rejection::BytesRejection;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use opentelemetry::KeyValue;
+use plugin_host::{CompileError, LoadError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,6 +20,8 @@ use utoipa::ToSchema;
 pub(crate) const UPLOAD_LEN_MAX: usize = plugin_host::UPLOAD_BYTES_MAX;
 /// The media type of a component.
 const WASM: &str = "application/wasm";
+/// When to upload again, seconds.
+const RETRY_AFTER_S: u32 = 5;
 
 /// A component.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,10 +62,13 @@ impl From<PluginRecord> for Plugin {
 impl From<UploadError> for Problem {
     fn from(error: UploadError) -> Self {
         match &error {
-            UploadError::Refused(plugin_host::LoadError::TooLarge { .. }) => Problem::too_large(error.to_string()),
+            UploadError::Refused(LoadError::TooLarge { .. }) => Problem::too_large(error.to_string()),
+            UploadError::Refused(LoadError::Compile(CompileError::Process(_))) => {
+                Problem::not_working(error.to_string()).retry_after(RETRY_AFTER_S)
+            }
             UploadError::Refused(_) => Problem::plugin_refused(error.to_string()),
             UploadError::Taken { .. } | UploadError::TooMany => Problem::conflict(error.to_string()),
-            UploadError::Busy => Problem::overloaded(error.to_string()).retry_after(5),
+            UploadError::Busy => Problem::overloaded(error.to_string()).retry_after(RETRY_AFTER_S),
             UploadError::Storage(_) => Problem::internal_error("storing the component", &error),
         }
     }
@@ -77,6 +83,7 @@ impl From<UploadError> for Problem {
     (status = 409, description = "Another component has this name and version", body = Problem),
     (status = 413, description = "Too large", body = Problem),
     (status = 422, description = "Refused; `detail` names the import or what else is wrong", body = Problem),
+    (status = 503, description = "Too many wait to be checked, or the check itself does not work; try again", body = Problem),
 ))]
 pub(crate) async fn upload_plugin(
     State(app): State<App>,

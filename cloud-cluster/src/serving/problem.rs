@@ -85,6 +85,8 @@ problems! {
     headers_too_large = REQUEST_HEADER_FIELDS_TOO_LARGE, "The header fields are too large";
     /// A body of another type.
     wrong_media_type = UNSUPPORTED_MEDIA_TYPE, "The body has the wrong type";
+    /// Not the caller's fault, and it may go better later.
+    not_working = SERVICE_UNAVAILABLE, "This does not work at the moment";
     /// Too much at once.
     overloaded = SERVICE_UNAVAILABLE, "Too much at once";
     /// Starting or stopping.

@@ -6,10 +6,11 @@ use super::deployments::phase;
 use super::problem::Problem;
 use axum::Json;
 use axum::extract::State;
-use fleet_model::EventClass;
+use fleet_model::{EventClass, TenantId};
 use fleet_wire::control::{DeploymentStatus, EdgeStatus, StreamStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Who knows the edges: cloud ingest.
@@ -31,6 +32,15 @@ pub struct KnownEdge {
     pub status: EdgeStatus,
     /// By class: the cloud has everything of this edge below this offset.
     pub received: BTreeMap<EventClass, u64>,
+    /// The tenants it speaks for; `None`: for all.
+    pub tenants: Option<Arc<[TenantId]>>,
+}
+
+impl KnownEdge {
+    /// Whether it speaks for `tenant`.
+    pub(crate) fn serves(&self, tenant: &TenantId) -> bool {
+        self.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
+    }
 }
 
 /// How everything stands.
@@ -68,14 +78,16 @@ pub(crate) struct Edge {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EdgeStream {
     class: &'static str,
-    /// Where the edge's next record will stand.
+    /// Where the edge's next record would stand when it last said so.
     edge_next: u64,
     /// The cloud has everything below.
     cloud_next: u64,
-    /// The difference.
-    lag_offsets: u64,
-    /// Seconds since the oldest record that is not here yet was written.
-    lag_s: f64,
+    /// The difference; null of an edge that is not connected: nobody knows what it wrote since.
+    #[schema(required)]
+    lag_offsets: Option<u64>,
+    /// Seconds since the oldest record that is not here yet was written; null of an edge that is not connected.
+    #[schema(required)]
+    lag_s: Option<f64>,
 }
 
 /// What an edge's admission counted.
@@ -117,7 +129,7 @@ pub(crate) struct Swap {
 }
 
 impl EdgeStream {
-    fn of(stream: &StreamStatus, received: &BTreeMap<EventClass, u64>) -> Self {
+    fn of(stream: &StreamStatus, received: &BTreeMap<EventClass, u64>, connected: bool) -> Self {
         let cloud_next = received.get(&stream.class).copied().unwrap_or(stream.acked).max(stream.acked);
         let lag_offsets = stream.next.saturating_sub(cloud_next);
         let lag_ms = if lag_offsets == 0 { 0 } else { stream.oldest_unacked_ms.unwrap_or(0).max(0) };
@@ -125,8 +137,8 @@ impl EdgeStream {
             class: stream.class.as_str(),
             edge_next: stream.next,
             cloud_next,
-            lag_offsets,
-            lag_s: lag_ms as f64 / 1_000.0,
+            lag_offsets: connected.then_some(lag_offsets),
+            lag_s: connected.then_some(lag_ms as f64 / 1_000.0),
         }
     }
 }
@@ -161,7 +173,11 @@ impl From<KnownEdge> for Edge {
             connected: known.connected,
             software: status.software,
             last_seen_ms: known.last_seen_ms,
-            streams: status.streams.iter().map(|stream| EdgeStream::of(stream, &known.received)).collect(),
+            streams: status
+                .streams
+                .iter()
+                .map(|stream| EdgeStream::of(stream, &known.received, known.connected))
+                .collect(),
             applied_offset: status.applied_offset,
             counters: EdgeCounters {
                 admitted: counters.admitted,
@@ -187,6 +203,22 @@ pub(crate) async fn get_status(State(app): State<App>, caller: Caller) -> Result
         version: app.version,
         edges: app.edges.edges().into_iter().map(Edge::from).collect(),
         vehicles: app.latest.count(),
-        events: EventCounts { alerts: app.feed.next() },
+        events: EventCounts { alerts: app.feeds.of(EventClass::Alerts).next() },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_an_edge_is_behind_is_known_only_while_it_is_connected() {
+        let class = EventClass::Alerts;
+        let stream = StreamStatus { class, first: 0, next: 12, acked: 5, oldest_unacked_ms: Some(2_500) };
+        let received = BTreeMap::from([(EventClass::Alerts, 7)]);
+        let up = EdgeStream::of(&stream, &received, true);
+        assert_eq!((up.cloud_next, up.lag_offsets, up.lag_s), (7, Some(5), Some(2.5)));
+        let down = EdgeStream::of(&stream, &received, false);
+        assert_eq!((down.edge_next, down.cloud_next, down.lag_offsets, down.lag_s), (12, 7, None, None));
+    }
 }

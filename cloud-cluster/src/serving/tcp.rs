@@ -71,7 +71,12 @@ async fn connection(
     shutdown: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(deadlines.header(), tls.accept(stream)).await {
+    let handshake = tokio::time::timeout(deadlines.header(), tls.accept(stream));
+    let handshake = tokio::select! {
+        () = shutdown.cancelled() => return,
+        handshake = handshake => handshake,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "a TLS handshake took too long"),

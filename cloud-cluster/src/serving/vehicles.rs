@@ -3,10 +3,10 @@
 use super::App;
 use super::auth::Caller;
 use super::problem::Problem;
+use super::signals::Signals;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use fleet_model::reading::{reported, reported_f64};
 use fleet_model::{TenantId, Timestamp, VehicleId, VehicleState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -64,45 +64,8 @@ pub(crate) struct Vehicle {
     received_time: String,
     /// How long ago `event_time` was when this was answered.
     data_age_ms: u64,
-    /// Degrees WGS 84.
-    latitude: f64,
-    /// Degrees WGS 84.
-    longitude: f64,
-    /// Metres above the ellipsoid.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    altitude: Option<f32>,
-    /// Degrees clockwise from north.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    heading: Option<f32>,
-    /// Metres per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    speed: Option<f32>,
-    /// Metres.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    horizontal_accuracy: Option<f32>,
-    /// Metres.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    odometer: Option<f64>,
-    /// Hours.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engine_hours: Option<f32>,
-    /// Revolutions per minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engine_speed: Option<f32>,
-    /// Percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fuel_level: Option<f32>,
-    /// Percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_of_charge: Option<f32>,
-    /// Degrees Celsius.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    engine_coolant_temperature: Option<f32>,
-    /// Volts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    battery_voltage: Option<f32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ignition: Option<bool>,
+    #[serde(flatten)]
+    signals: Signals,
     /// Readings of this vehicle so far.
     readings: u64,
     /// Those of them that were older than the newest when they came.
@@ -122,24 +85,7 @@ impl Vehicle {
             event_time_ms: reading.event_time.0,
             received_time: reading.received_time.to_rfc3339(),
             data_age_ms: now.since_ms(reading.event_time).max(0) as u64,
-            latitude: reading.latitude,
-            longitude: reading.longitude,
-            altitude: reported(reading.altitude),
-            heading: reported(reading.heading),
-            speed: reported(reading.speed),
-            horizontal_accuracy: reported(reading.horizontal_accuracy),
-            odometer: reported_f64(reading.odometer),
-            engine_hours: reported(reading.engine_hours),
-            engine_speed: reported(reading.engine_speed),
-            fuel_level: reported(reading.fuel_level),
-            state_of_charge: reported(reading.state_of_charge),
-            engine_coolant_temperature: reported(reading.engine_coolant_temperature),
-            battery_voltage: reported(reading.battery_voltage),
-            ignition: match reading.ignition {
-                0 => Some(false),
-                1 => Some(true),
-                _ => None,
-            },
+            signals: Signals::of(&reading),
             readings: state.readings,
             late: state.late,
         })

@@ -38,6 +38,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pieces: mpsc::Receiver<Result<Bytes, String>>,
+    /// What came after the lines that were asked for.
+    rest: Vec<u8>,
     _task: AbortOnDrop,
 }
 
@@ -143,7 +145,7 @@ impl Call<'_> {
             tokio::spawn(over_tcp(stream, http2, request, answered, sender))
         };
         let (status, headers) = answer.await.unwrap();
-        Answer { status, headers, pieces, _task: AbortOnDrop(task) }
+        Answer { status, headers, pieces, rest: Vec::new(), _task: AbortOnDrop(task) }
     }
 }
 
@@ -223,7 +225,7 @@ impl Answer {
 
     /// Everything up to the clean end.
     pub(crate) async fn bytes(mut self) -> Vec<u8> {
-        let mut all = Vec::new();
+        let mut all = std::mem::take(&mut self.rest);
         while let Some(piece) = self.piece().await {
             all.extend_from_slice(&piece.unwrap());
         }
@@ -235,12 +237,16 @@ impl Answer {
         serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
     }
 
-    /// Bytes until `count` line feeds came.
+    /// The next `count` lines, with their line feeds.
     pub(crate) async fn lines(&mut self, count: usize) -> Vec<u8> {
-        let mut all = Vec::new();
-        while all.iter().filter(|byte| **byte == b'\n').count() < count {
+        let mut all = std::mem::take(&mut self.rest);
+        loop {
+            let ends = all.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            if let Some((end, _)) = ends.take(count).nth(count.saturating_sub(1)) {
+                self.rest = all.split_off(end + 1);
+                return all;
+            }
             all.extend_from_slice(&self.piece().await.expect("the stream ended early").unwrap());
         }
-        all
     }
 }

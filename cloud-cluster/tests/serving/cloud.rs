@@ -11,7 +11,7 @@ use fleet_model::{
 };
 use fleet_wire::control::EdgeStatus;
 use fleet_wire::frame::Placement;
-use fleet_wire::{EventBlockV1, EventFrame};
+use fleet_wire::{EventBlockV1, EventFrame, ReadingBlockV1, ReadingFrame, ReadingV1, VehicleNameV1};
 use plugin_host::{Compiler, EngineConfig, PluginEngine};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::StateSink;
+use vehicle_runtime::{Logs, StateSink};
 
 /// When the clock of every cloud here stands still.
 pub(crate) const NOW: Timestamp = Timestamp(1_708_353_714_000);
@@ -33,6 +33,7 @@ pub(crate) struct Cloud {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) certificate_pem: String,
     pub(crate) log: MemoryLog,
+    pub(crate) telemetry: MemoryLog,
     pub(crate) latest: Arc<Latest>,
     pub(crate) registry: Registry,
     pub(crate) data_dir: PathBuf,
@@ -57,13 +58,15 @@ struct OneEdge;
 
 impl Edges for OneEdge {
     fn edges(&self) -> Vec<KnownEdge> {
-        vec![KnownEdge {
-            edge: "depot-1".into(),
+        let known = |edge: &str, tenants| KnownEdge {
+            edge: edge.into(),
             connected: true,
             last_seen_ms: 5,
             status: EdgeStatus::default(),
             received: [(EventClass::Alerts, 7)].into(),
-        }]
+            tenants,
+        };
+        vec![known("depot-1", None), known("depot-of-other", Some([TenantId::new("other").unwrap()].into()))]
     }
 }
 
@@ -77,7 +80,7 @@ impl Cloud {
         let (certificate, certificate_pem) = (signed.cert.der().clone(), signed.cert.pem());
         let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let log = MemoryLog::new();
+        let (log, telemetry) = (MemoryLog::new(), MemoryLog::new());
         let latest = Arc::new(Latest::default());
         let clock: vehicle_runtime::Clock = Arc::new(|| NOW);
         let engine =
@@ -90,7 +93,7 @@ impl Cloud {
             operator,
         };
         let parts = Parts {
-            events: Arc::new(log.clone()),
+            logs: Logs { telemetry: Arc::new(telemetry.clone()), events: Arc::new(log.clone()) },
             latest: latest.clone(),
             registry: registry.clone(),
             edges: Arc::new(OneEdge),
@@ -115,6 +118,7 @@ impl Cloud {
             certificate,
             certificate_pem,
             log,
+            telemetry,
             latest,
             registry,
             data_dir,
@@ -132,6 +136,25 @@ impl Cloud {
         let at = Placement { class: EventClass::Alerts, first_offset: 1_000 + first, epoch: 9, created_ms: 0 };
         let frame = EventFrame::build(&EventBlockV1::of(&events), at).unwrap();
         self.append_bytes(frame.bytes().clone(), events.len()).await;
+    }
+
+    /// Appends one block with a reading for each `(tenant, vehicle)`.
+    pub(crate) async fn append_readings(&self, of: &[(&str, &str)]) {
+        let first = self.telemetry.bounds(Stream::TELEMETRY).next;
+        let mut block = ReadingBlockV1::default();
+        for (place, (tenant, vehicle)) in of.iter().enumerate() {
+            let number = first + place as u64;
+            let at = Timestamp(NOW.0 + number as i64);
+            let reading = Reading { speed: 12.5, ..Reading::fix(at, Timestamp(at.0 + 1), 52.25, 21.0) };
+            let name = VehicleName::new(tenant.parse().unwrap(), vehicle.parse().unwrap());
+            block.vehicles.push(VehicleNameV1::of(&name));
+            block.readings.push(ReadingV1::of(place as u32, Sequence(number), &reading));
+        }
+        let at = Placement { class: EventClass::Telemetry, first_offset: 1_000 + first, epoch: 9, created_ms: 0 };
+        let bytes = ReadingFrame::build(&block, at).unwrap().bytes().clone();
+        let append = Append { stream: Stream::TELEMETRY, count: of.len() as u32, bytes, source: None };
+        let commit = Commit { appends: vec![append], ..Commit::default() };
+        self.telemetry.submit(commit).durable().await.unwrap();
     }
 
     pub(crate) async fn append_bytes(&self, bytes: Bytes, count: usize) {
@@ -159,7 +182,7 @@ impl Cloud {
         let at = Timestamp(NOW.0 - age_ms);
         let reading = Reading { speed: 12.5, ignition: 1, ..Reading::fix(at, at, 52.25, 21.0) };
         let latest = Some(LatestReading { sequence: Sequence(3), reading });
-        let state = VehicleState { applied: Sequence(3), latest, readings: 3, late: 1 };
+        let state = VehicleState { counted_by: 9, applied: Sequence(3), latest, readings: 3, late: 1 };
         self.latest.changed(&[(Arc::new(VehicleName::new(tenant, vehicle.parse().unwrap())), state)]);
     }
 }
@@ -174,7 +197,7 @@ fn event(tenant: &str, vehicle: &str, number: u64) -> Event {
     let name = VehicleName::new(tenant.parse().unwrap(), vehicle.parse().unwrap());
     let kind = EventKind::GeofenceEntered;
     Event {
-        id: EventId::of(name.key, Sequence(number), kind, "zones", "a"),
+        id: EventId::of(name.key, Timestamp(number as i64), kind, "zones", "a"),
         kind,
         vehicle: name,
         sequence: Sequence(number),

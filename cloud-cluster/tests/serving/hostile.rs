@@ -6,7 +6,7 @@ use crate::cloud::{Cloud, DEMO_KEY, Options};
 use drover_cloud::serving::Deadlines;
 use http::Method;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// Fields from QPACK's static table.
 const GET: u8 = 0xc0 | 17;
@@ -14,6 +14,7 @@ const POST: u8 = 0xc0 | 20;
 const HTTPS: u8 = 0xc0 | 23;
 const HEADERS: u64 = 1;
 const DATA: u64 = 0;
+const GOAWAY: u64 = 7;
 /// Error codes of RFC 9114.
 const H3_EXCESSIVE_LOAD: u32 = 0x107;
 const H3_REQUEST_CANCELLED: u32 = 0x10c;
@@ -137,8 +138,16 @@ async fn a_body_that_contradicts_its_content_length_has_no_effect() {
     still_served(&cloud).await;
 }
 
+/// Short, and still long enough for the handshakes of those who behave on a machine that is busy.
 fn hurried() -> Options {
-    Options { deadlines: Deadlines { header_ms: 200, body_ms: 200, idle_ms: 60_000 }, ..Options::default() }
+    Options { deadlines: Deadlines { header_ms: 3_000, body_ms: 3_000, idle_ms: 60_000 }, ..Options::default() }
+}
+
+/// The bytes until whoever serves closes, with or without a word.
+async fn rest_of(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    rest
 }
 
 #[tokio::test]
@@ -146,29 +155,81 @@ async fn half_sent_requests_are_reaped() {
     let cloud = Cloud::with(hurried()).await;
     let raw = Raw::connect(&cloud).await;
     let whole = head(GET, "/healthz", &[]);
-    assert_eq!(raw.exchange(&whole[..whole.len() - 3], false).await, Err(H3_REQUEST_CANCELLED), "half of the headers");
-    assert_eq!(raw.exchange(&whole[..1], false).await, Err(H3_REQUEST_CANCELLED), "the first byte");
     let authorization = text_field("authorization", &format!("Bearer {DEMO_KEY:>150}"));
     let body = [head(POST, "/v1/plugins", &[authorization, field(4, "100")]), frame(DATA, b"xxxx")].concat();
-    assert_eq!(raw.exchange(&body, false).await, Err(H3_REQUEST_INCOMPLETE), "half of the body");
-
-    for half in ["GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: x\r\n", ""] {
-        let mut stream = cloud.connect_tcp(b"http/1.1").await;
-        stream.write_all(half.as_bytes()).await.unwrap();
-        let mut rest = Vec::new();
-        // Closed, with or without a word.
-        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
-    }
-    let mut stream = cloud.connect_tcp(b"http/1.1").await;
-    let head = format!(
+    let over_http3 = async {
+        let (headers, first_byte, body) = tokio::join!(
+            raw.exchange(&whole[..whole.len() - 3], false),
+            raw.exchange(&whole[..1], false),
+            raw.exchange(&body, false),
+        );
+        assert_eq!(headers, Err(H3_REQUEST_CANCELLED), "half of the headers");
+        assert_eq!(first_byte, Err(H3_REQUEST_CANCELLED), "the first byte");
+        assert_eq!(body, Err(H3_REQUEST_INCOMPLETE), "half of the body");
+    };
+    let post = format!(
         "POST /v1/plugins HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {DEMO_KEY}\r\ncontent-type: application/wasm\r\n\
          content-length: 100\r\n\r\nxxxx"
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+    let halves = ["GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: x\r\n", "", &post].map(async |half| {
+        let mut stream = cloud.connect_tcp(b"http/1.1").await;
+        stream.write_all(half.as_bytes()).await.unwrap();
+        rest_of(stream).await
+    });
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(halves), over_http3);
+    assert!(answers[3].starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answers[3]));
     still_served(&cloud).await;
+}
+
+/// A varint of RFC 9000 §16.
+async fn read_varint(stream: &mut quinn::RecvStream) -> u64 {
+    let mut bytes = [0; 8];
+    stream.read_exact(&mut bytes[..1]).await.unwrap();
+    let len = 1 << (bytes[0] >> 6);
+    stream.read_exact(&mut bytes[1..len]).await.unwrap();
+    bytes[0] &= 0x3f;
+    bytes[..len].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// What a GOAWAY frame on the server's control stream says.
+async fn goaway(connection: &quinn::Connection) -> u64 {
+    loop {
+        let mut stream = connection.accept_uni().await.unwrap();
+        if read_varint(&mut stream).await != 0 {
+            continue;
+        }
+        loop {
+            let (kind, len) = (read_varint(&mut stream).await, read_varint(&mut stream).await);
+            if kind == GOAWAY {
+                return read_varint(&mut stream).await;
+            }
+            stream.read_exact(&mut vec![0; len as usize]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn goaway_names_the_first_request_that_is_not_answered() {
+    let cloud = Cloud::start().await;
+    let raw = Raw::connect(&cloud).await;
+    for _ in 0..2 {
+        assert!(raw.exchange(&head(GET, "/healthz", &[]), true).await.is_ok());
+    }
+    cloud.shutdown.cancel();
+    // Requests have the streams 0, 4, 8, ...
+    assert_eq!(tokio::time::timeout(PATIENCE, goaway(&raw.connection)).await.unwrap(), 8);
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_never_finished_does_not_hold_up_the_end() {
+    let mut cloud = Cloud::start().await;
+    let silent = tokio::net::TcpStream::connect(cloud.address).await.unwrap();
+    still_served(&cloud).await;
+    cloud.shutdown.cancel();
+    let began = std::time::Instant::now();
+    tokio::time::timeout(PATIENCE, cloud.serving.take().unwrap()).await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_millis(Deadlines::default().header_ms), "it was not waited for");
+    drop(silent);
 }
 
 #[tokio::test]
@@ -178,9 +239,7 @@ async fn connections_without_requests_are_closed() {
     let raw = Raw::connect(&cloud).await;
     tokio::time::timeout(PATIENCE, raw.connection.closed()).await.unwrap();
     for alpn in [&b"h2"[..], b"http/1.1"] {
-        let mut stream = cloud.connect_tcp(alpn).await;
-        let mut rest = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+        rest_of(cloud.connect_tcp(alpn).await).await;
     }
     // A stream that waits for events is a request under way.
     let options = Options { deadlines, heartbeat: Duration::from_secs(1), ..Options::default() };
@@ -206,7 +265,7 @@ async fn bytes_that_are_no_tls_and_no_quic_harm_nobody() {
     let cloud = Cloud::start().await;
     let mut stream = tokio::net::TcpStream::connect(cloud.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap();
+    rest_of(stream).await;
     let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for len in [0, 1, 20, 1_200] {
         udp.send_to(&vec![0xc3; len], cloud.address).await.unwrap();

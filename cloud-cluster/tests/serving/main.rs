@@ -9,5 +9,7 @@ mod hostile;
 mod openapi;
 mod rules;
 mod same_bytes;
+#[path = "../../../system-tests/src/skipped.rs"]
+mod skipped;
 mod streams;
 mod vehicles;

@@ -2,6 +2,7 @@
 
 use crate::client::{ALL, Version};
 use crate::cloud::{Cloud, OTHER_KEY};
+use crate::skipped;
 use drover_cloud::registry::Registry;
 use event_log::EventLog;
 use http::Method;
@@ -21,7 +22,7 @@ fn geofences() -> Option<[Vec<u8>; 2]> {
     let read = |name: &str| std::fs::read(folder.join(name)).ok();
     let found = newer.and_then(|newer| Some([read("geofence.wasm")?, read(&newer)?]));
     if found.is_none() {
-        println!("skipped: no two builds of the geofence in {}; `cargo xtask test` makes them", folder.display());
+        skipped::note("two builds of the geofence", "cargo xtask test makes them");
     }
     found
 }

@@ -67,3 +67,19 @@ async fn an_event_has_the_promised_fields() {
     assert_eq!(event, expected);
     assert_eq!(event["id"].as_str().unwrap().len(), 32);
 }
+
+#[tokio::test]
+async fn a_reading_has_the_promised_fields() {
+    let cloud = Cloud::start().await;
+    cloud.append_readings(&[("demo", "bus-7")]).await;
+    let page = cloud.get(Version::Http3, "/v1/events?class=telemetry").send().await.json().await;
+    let reading = &page["events"][0];
+    let expected = serde_json::json!({
+        "id": reading["id"], "class": "telemetry", "type": "reading", "tenant": "demo", "vehicle": "bus-7",
+        "event_time": "2024-02-19T14:41:54.000Z", "event_time_ms": 1_708_353_714_000_i64,
+        "received_time": "2024-02-19T14:41:54.001Z", "latitude": 52.25, "longitude": 21.0, "speed": 12.5,
+        "sequence": 0, "cursor": page["next"],
+    });
+    assert_eq!(reading, &expected);
+    assert_eq!(reading["id"].as_str().unwrap().len(), 32);
+}

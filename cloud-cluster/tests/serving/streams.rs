@@ -87,6 +87,30 @@ async fn now_starts_at_the_end_and_a_filter_keeps_to_its_vehicle() {
 }
 
 #[tokio::test]
+async fn each_class_is_a_stream_of_its_own() {
+    let cloud = Cloud::start().await;
+    cloud.append(&[("demo", "bus-1")]).await;
+    cloud.append_readings(&[("demo", "bus-1"), ("other", "bus-1"), ("demo", "bus-2")]).await;
+    for version in ALL {
+        let mut stream = cloud.get(version, "/v1/events/stream?class=telemetry").send().await;
+        let mut readings = lines(&stream.lines(2).await);
+        cloud.append_readings(&[("other", "bus-1"), ("demo", "bus-1")]).await;
+        let all = cloud.get(version, "/v1/events?class=telemetry").send().await.json().await;
+        let all = all["events"].as_array().unwrap();
+        readings.extend(lines(&stream.lines(all.len() - readings.len()).await));
+        assert_eq!(&readings, all);
+        assert!(readings.iter().all(|r| r["tenant"] == "demo" && r["class"] == "telemetry" && r["type"] == "reading"));
+        let second = readings[0]["cursor"].as_str().unwrap();
+        let rest = cloud.get(version, format!("/v1/events?class=telemetry&vehicle=bus-2&after={second}")).send().await;
+        assert_eq!(rest.json().await["events"], serde_json::json!([readings[1]]));
+        for empty in ["billing", "audit"] {
+            let page = cloud.get(version, format!("/v1/events?class={empty}")).send().await.json().await;
+            assert_eq!((&page["events"], &page["more"]), (&serde_json::json!([]), &false.into()), "{empty}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_tenant_sees_only_its_own() {
     let cloud = Cloud::start().await;
     cloud.append_many(40).await;
@@ -148,8 +172,8 @@ async fn bad_cursors_and_parameters_are_named() {
     cloud.append_many(4).await;
     for (query, status, kind) in [
         ("after=abc", 400, "malformed_cursor"),
-        ("after=00000000-0", 410, "expired_cursor"),
-        ("class=billing", 400, "malformed_request"),
+        ("after=alerts-00000000-0", 410, "expired_cursor"),
+        ("after=telemetry-00000000-0", 400, "malformed_cursor"),
         ("class=nonsense", 400, "malformed_request"),
         ("vehicle=a%2Fb", 400, "malformed_request"),
         ("vehicles=bus-1", 400, "malformed_request"),

@@ -7,6 +7,7 @@ use crate::world::{
     sequences,
 };
 use event_log::Stream;
+use fleet_model::EventClass;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_is_cut_again_and_again_loses_and_doubles_nothing() {
@@ -90,6 +91,32 @@ async fn an_edge_with_a_new_log_starts_a_new_count() {
     }
     let twice: Vec<u64> = (0..30).chain(0..30).collect();
     assert_eq!(sequences(&cloud.logs.telemetry, Stream::TELEMETRY), twice);
+    cloud.stop().await;
+}
+
+/// A disk swapped back, a standby box, a copied certificate: what the cloud has of a log it has still, though another
+/// log came in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_comes_back_with_a_log_it_had_before_goes_on_there() {
+    let authority = Authority::new();
+    let cloud = Cloud::start(&authority, memory()).await;
+    let (first, second) = (memory(), memory());
+    let mut stored = 0;
+    for logs in [&first, &second, &first, &second] {
+        append_readings(logs, 30).await;
+        append_alerts(logs, 3).await;
+        let edge = Edge::start(&authority, logs.clone(), cloud.address);
+        stored += 30;
+        reaches("this life's readings", &cloud.logs.telemetry, Stream::TELEMETRY, stored).await;
+        reaches("its alerts", &cloud.logs.events, Stream::ALERTS, stored / 10).await;
+        // Everything of this life, however often it was here.
+        edge.acked(EventClass::Telemetry, logs.telemetry.bounds(Stream::TELEMETRY).next).await;
+        edge.acked(EventClass::Alerts, logs.events.bounds(Stream::ALERTS).next).await;
+        edge.stop().await;
+    }
+    let each_once: Vec<u64> = [0..30, 0..30, 30..60, 30..60].into_iter().flatten().collect();
+    assert_eq!(sequences(&cloud.logs.telemetry, Stream::TELEMETRY), each_once);
+    assert_eq!(cloud.logs.events.bounds(Stream::ALERTS).next, 12);
     cloud.stop().await;
 }
 

@@ -4,7 +4,12 @@ use crate::certificates::Authority;
 use crate::world::{Applied, Cloud, Edge, Shelf, memory, soon};
 use bytes::Bytes;
 use drover_edge::uplink::FetchError;
-use fleet_wire::control::{DeploymentSet, DeploymentSpec, EdgeStatus};
+use fleet_wire::control::{DeploymentSet, DeploymentSpec, EdgeStatus, EncodedSet, EncodedSpec};
+
+fn encoded(set: &DeploymentSet) -> EncodedSet {
+    let specs = set.deployments.iter().map(|spec| EncodedSpec::new(spec.clone()).unwrap().into());
+    EncodedSet::new(specs.collect())
+}
 
 fn set(generation: u64, hash: &str, config: serde_json::Value) -> DeploymentSet {
     let spec = DeploymentSpec {
@@ -32,7 +37,7 @@ async fn deployments_are_pushed_status_comes_back_and_plugins_are_fetched() {
     soon("the first set", seen.wait_for(Option::is_some)).await.unwrap();
     // Zones of a whole country.
     let large = serde_json::json!({ "zones": "x".repeat(4_000_000) });
-    cloud.deployments.send_replace(set(7, &deployed, large.clone()));
+    cloud.deployments.send_replace(encoded(&set(7, &deployed, large.clone())));
     let generation = |g: u64| move |s: &Option<DeploymentSet>| s.as_ref().is_some_and(|s| s.generation == g);
     let found = soon("the change", seen.wait_for(generation(7))).await.unwrap().clone().unwrap();
     assert_eq!(found, set(7, &deployed, large));
@@ -46,12 +51,11 @@ async fn deployments_are_pushed_status_comes_back_and_plugins_are_fetched() {
 
     edge.status.send_replace(EdgeStatus { applied_offset: 42, ..EdgeStatus::default() });
     let mut changes = cloud.edges.changes();
-    let arrived =
-        |_: &u64| cloud.edges.edges().iter().any(|e| e.status.as_ref().is_some_and(|s| s.applied_offset == 42));
+    // A class is in it as soon as the cloud has said what it has of it.
+    let complete = |s: &EdgeStatus| s.applied_offset == 42 && s.streams.len() == 2;
+    let arrived = |_: &u64| cloud.edges.edges().iter().any(|e| e.status.as_ref().is_some_and(complete));
     soon("the status", changes.wait_for(arrived)).await.unwrap();
-    let view = &cloud.edges.edges()[0];
-    assert_eq!(view.software, "drover-edge test");
-    assert_eq!(view.status.as_ref().unwrap().streams.len(), 2);
+    assert_eq!(cloud.edges.edges()[0].software, "drover-edge test");
 
     edge.stop().await;
     cloud.stop().await;

@@ -1,98 +1,20 @@
 //! Peers that do not keep to the protocol: whatever they send, only their own stream or connection suffers.
 
 use crate::certificates::Authority;
+use crate::client::{Client, hello, message, read, reset_code};
 use crate::world::{
-    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, memory, reaches, readings, soon,
-    uplink_config,
+    Cloud, Edge, append, append_alerts, append_readings, assert_once_and_in_order, memory, one_attempt, reaches,
+    readings, soon, uplink_config,
 };
 use event_log::Stream;
 use fleet_model::EventClass;
 use fleet_wire::control::{self, ClassReply, Code, Hello, PROTOCOL, StreamOpen, ToEdge};
 use fleet_wire::{FrameHeader, HEADER_LEN};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde::de::DeserializeOwned;
-use std::net::SocketAddr;
 use std::sync::Arc;
-
-async fn read<T: DeserializeOwned>(recv: &mut RecvStream) -> T {
-    let mut prefix = [0; 4];
-    recv.read_exact(&mut prefix).await.unwrap();
-    let mut body = vec![0; u32::from_le_bytes(prefix) as usize];
-    recv.read_exact(&mut body).await.unwrap();
-    control::decode(&body).unwrap()
-}
-
-fn message<T: serde::Serialize>(message: &T) -> Vec<u8> {
-    control::encode(message, control::MESSAGE_LEN_MAX).unwrap()
-}
-
-fn hello() -> StreamOpen {
-    StreamOpen::Control(Hello {
-        protocol: PROTOCOL,
-        edge: "depot-1".into(),
-        software: "a stranger".into(),
-        records: vec![1],
-        epochs: Default::default(),
-    })
-}
-
-/// A client of our own, with a good certificate and bad manners.
-struct Client {
-    connection: Connection,
-    _endpoint: Endpoint,
-}
-
-impl Client {
-    async fn connect(authority: &Authority, cloud: SocketAddr, alpn: &[u8]) -> Result<Self, ConnectionError> {
-        let pair = authority.issue("depot-1");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority.ca()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let chain = vec![CertificateDer::from_pem_file(&pair.certificate).unwrap()];
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&pair.private_key).unwrap())
-            .unwrap();
-        tls.alpn_protocols = vec![alpn.to_vec()];
-        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let connection = endpoint.connect_with(config, cloud, "localhost").unwrap().await?;
-        Ok(Self { connection, _endpoint: endpoint })
-    }
-
-    async fn open(&self, bytes: &[u8]) -> (SendStream, RecvStream) {
-        let (mut send, recv) = self.connection.open_bi().await.unwrap();
-        send.write_all(bytes).await.unwrap();
-        (send, recv)
-    }
-
-    /// Connected and welcomed.
-    async fn welcomed(authority: &Authority, cloud: SocketAddr) -> (Self, SendStream, RecvStream) {
-        let client = Self::connect(authority, cloud, control::ALPN).await.unwrap();
-        let (send, mut recv) = client.open(&message(&hello())).await;
-        assert!(matches!(read(&mut recv).await, ToEdge::Welcome { .. }));
-        (client, send, recv)
-    }
-
-    async fn closed_with(&self) -> Option<Code> {
-        match soon("the cloud closes", self.connection.closed()).await {
-            ConnectionError::ApplicationClosed(close) => Code::from_number(close.error_code.into_inner()),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-async fn reset_code(recv: &mut RecvStream) -> Option<Code> {
-    match soon("the stream is reset", recv.read_to_end(1_000)).await {
-        Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(code))) => Code::from_number(code.into_inner()),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strange_first_words_close_the_connection() {
@@ -100,7 +22,7 @@ async fn strange_first_words_close_the_connection() {
     let cloud = Cloud::start(&authority, memory()).await;
     let old = StreamOpen::Control(Hello {
         protocol: 99,
-        ..match hello() {
+        ..match hello("depot-1") {
             StreamOpen::Control(h) => h,
             _ => unreachable!(),
         }
@@ -116,7 +38,7 @@ async fn strange_first_words_close_the_connection() {
         assert_eq!(client.closed_with().await, Some(code), "{:?}", String::from_utf8_lossy(&bytes));
     }
     let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
-    let _second = client.open(&message(&hello())).await;
+    let _second = client.open(&message(&hello("depot-1"))).await;
     assert_eq!(client.closed_with().await, Some(Code::Protocol));
     assert!(Client::connect(&authority, cloud.address, b"h3").await.is_err(), "another protocol is not let in");
     cloud.stop().await;
@@ -156,6 +78,33 @@ async fn a_bad_frame_resets_its_stream_and_what_came_before_it_stays() {
     }
     assert_once_and_in_order(&cloud.logs.telemetry, Stream::TELEMETRY, 5);
     assert!(client.connection.close_reason().is_none(), "the connection goes on");
+    cloud.stop().await;
+}
+
+/// An edge that has no room for acknowledgements: its frames are made durable all the same, and keep no place that
+/// others need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_takes_no_acknowledgements_holds_up_nobody() {
+    /// More than may wait for the disk at a time, of one stream and of all.
+    const FRAMES: u64 = 200;
+    let authority = Authority::new();
+    let cloud = Cloud::start(&authority, memory()).await;
+    // The answer to the opening fits, and a few acknowledgements.
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(64));
+    let (client, _control, _answers) = Client::welcomed_as("depot-1", transport, &authority, cloud.address).await;
+    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7 });
+    let (mut send, mut recv) = client.open(&open).await;
+    assert!(matches!(read(&mut recv).await, ClassReply::Resume { next: None }));
+    for frame in 0..FRAMES {
+        soon("there is room for the frame", send.write_all(&readings(7, frame, 1))).await.unwrap();
+    }
+    reaches("all its frames", &cloud.logs.telemetry, Stream::TELEMETRY, FRAMES).await;
+    // When it listens again, the last one stands for all.
+    let mut ack = [0; 8];
+    while u64::from_le_bytes(ack) < FRAMES {
+        soon("the acknowledgement", recv.read_exact(&mut ack)).await.unwrap();
+    }
     cloud.stop().await;
 }
 
@@ -203,7 +152,7 @@ async fn a_server_of_another_protocol_is_named() {
     let authority = Authority::new();
     let endpoint = server(&authority, b"h3");
     let address = endpoint.local_addr().unwrap();
-    let edge = Edge::start_with(uplink_config(&authority, &authority.issue("depot-1"), address), memory());
+    let edge = Edge::start_with(one_attempt(&authority, &authority.issue("depot-1"), address), memory());
     while let Some(incoming) = soon("the edge comes", endpoint.accept()).await {
         if incoming.await.is_err() {
             break;

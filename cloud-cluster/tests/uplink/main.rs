@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod certificates;
+mod client;
 mod cuts;
 mod deployments;
 mod flow;
 mod hostile;
+mod logs;
+mod odd_log;
 mod refusals;
 mod relay;
+mod tenants;
 mod world;

@@ -1,7 +1,10 @@
 //! Wrong certificates and names: a clear reason, nothing lost, and it goes on by itself when the cause is gone.
 
 use crate::certificates::{Authority, Pair};
-use crate::world::{Cloud, Edge, append_readings, memory, reaches, uplink_config};
+use crate::world::{
+    Applied, Cloud, Edge, Shelf, append_readings, cloud_config, memory, one_attempt, reaches, uplink_config,
+};
+use drover_cloud::cloud_ingest::EdgeTenants;
 use event_log::Stream;
 
 /// Starts with `bad`, expects words in the reason, renews the certificate in place and expects the data.
@@ -93,16 +96,32 @@ async fn nobody_there_and_missing_files() {
 async fn the_same_edge_twice_the_newer_stays() {
     let authority = Authority::new();
     let cloud = Cloud::start(&authority, memory()).await;
-    let first = Edge::start(&authority, memory(), cloud.address);
-    first.connected().await;
-    let mut config = uplink_config(&authority, &authority.issue("depot-1"), cloud.address);
     // So that the two do not throw each other out for the rest of the test.
-    config.reconnect_ms_first = 60_000;
-    config.reconnect_ms_max = 60_000;
+    let config = one_attempt(&authority, &authority.issue("depot-1"), cloud.address);
+    let first = Edge::start_with(config.clone(), memory());
+    first.connected().await;
     let second = Edge::start_with(config, memory());
     let reason = first.refused().await;
     assert!(reason.contains("certificate was copied"), "{reason}");
     first.stop().await;
+    second.stop().await;
+    cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_that_is_full() {
+    let authority = Authority::new();
+    let mut config = cloud_config(&authority, &authority.issue("drover-cloud"), "127.0.0.1:0".parse().unwrap());
+    config.connections_max = 1;
+    let cloud = Cloud::start_with(config, EdgeTenants::default(), memory(), Applied::new(), Shelf::default()).await;
+    let first = Edge::start(&authority, memory(), cloud.address);
+    first.connected().await;
+    let config = uplink_config(&authority, &authority.issue("depot-2"), cloud.address);
+    let second = Edge::start_as("depot-2", config, memory());
+    let reason = second.refused().await;
+    assert!(reason.contains("takes no more connections"), "{reason}");
+    first.stop().await;
+    second.connected().await;
     second.stop().await;
     cloud.stop().await;
 }

@@ -2,11 +2,13 @@
 
 use crate::certificates::{Authority, Pair};
 use bytes::Bytes;
-use drover_cloud::cloud_ingest::{Apply, CloudIngest, CloudIngestConfig, CloudIngestError, EdgeRegistry, PluginBytes};
+use drover_cloud::cloud_ingest::{
+    Apply, CloudIngest, CloudIngestConfig, CloudIngestError, EdgeEntry, EdgeRegistry, EdgeTenants, PluginBytes,
+};
 use drover_edge::uplink::{self, ConnectionState, UplinkConfig, UplinkHandle};
 use event_log::{Append, Commit, EventLog, MemoryLog, Offset, RedbLog, RedbOptions, Stream};
 use fleet_model::{Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, VehicleName};
-use fleet_wire::control::{DeploymentSet, EdgeStatus};
+use fleet_wire::control::{EdgeStatus, EncodedSet};
 use fleet_wire::frame::Placement;
 use fleet_wire::{EventBlockV1, EventFrame, Frame, ReadingBlockV1, ReadingFrame, ReadingV1, VehicleNameV1};
 use std::collections::HashMap;
@@ -19,6 +21,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vehicle_runtime::{Logs, RuntimeError, system_clock};
+
+/// Between two attempts of an edge that shall make only one in a test, however slow the machine is. The wait is random
+/// up to this: a year leaves a chance of one in a million for half a minute.
+const NEVER_MS: u64 = 365 * 86_400_000;
 
 /// Whatever is waited for comes within this time, on a busy machine too.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +62,7 @@ pub fn readings(epoch: u64, first: Offset, count: u32) -> Bytes {
 pub fn alerts(epoch: u64, first: Offset, count: u32) -> Bytes {
     let vehicle = vehicle();
     let event = |sequence: u64| Event {
-        id: EventId::of(vehicle.key, Sequence(sequence), EventKind::GeofenceEntered, "zones", "a"),
+        id: EventId::of(vehicle.key, Timestamp(sequence as i64), EventKind::GeofenceEntered, "zones", "a"),
         kind: EventKind::GeofenceEntered,
         vehicle: vehicle.clone(),
         sequence: Sequence(sequence),
@@ -170,9 +176,9 @@ pub struct Cloud {
     pub logs: Logs,
     pub applied: Arc<Applied>,
     pub edges: Arc<EdgeRegistry>,
-    pub deployments: watch::Sender<DeploymentSet>,
+    pub deployments: watch::Sender<EncodedSet>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), CloudIngestError>>,
 }
 
 pub fn cloud_config(authority: &Authority, pair: &Pair, listen: SocketAddr) -> CloudIngestConfig {
@@ -199,11 +205,32 @@ impl Cloud {
         plugins: Shelf,
     ) -> Self {
         let config = cloud_config(authority, &authority.issue("drover-cloud"), listen);
+        Self::start_with(config, EdgeTenants::default(), logs, applied, plugins).await
+    }
+
+    /// With `[[edges]]`: a name and its tenants.
+    pub async fn start_for(authority: &Authority, logs: Logs, plugins: Shelf, edges: &[(&str, &[&str])]) -> Self {
+        let config = cloud_config(authority, &authority.issue("drover-cloud"), "127.0.0.1:0".parse().unwrap());
+        let entry = |(name, tenants): &(&str, &[&str])| EdgeEntry {
+            name: name.parse().unwrap(),
+            tenants: tenants.iter().map(|tenant| tenant.parse().unwrap()).collect(),
+        };
+        let edges: Vec<_> = edges.iter().map(entry).collect();
+        Self::start_with(config, EdgeTenants::new(&edges).unwrap(), logs, Applied::new(), plugins).await
+    }
+
+    pub async fn start_with(
+        config: CloudIngestConfig,
+        edge_tenants: EdgeTenants,
+        logs: Logs,
+        applied: Arc<Applied>,
+        plugins: Shelf,
+    ) -> Self {
         // A cloud that is started again on its port waits for the socket of the one before: quinn lets it go in a task
         // of its own, soon after the endpoint is dropped.
         let deadline = Instant::now() + PATIENCE;
         let ingest = loop {
-            match CloudIngest::bind(config.clone()) {
+            match CloudIngest::bind(config.clone(), edge_tenants.clone()) {
                 Ok(ingest) => break ingest,
                 Err(CloudIngestError::Bind(..)) if Instant::now() < deadline => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
@@ -211,19 +238,24 @@ impl Cloud {
         };
         let address = ingest.local_addr();
         let edges = Arc::new(EdgeRegistry::new(system_clock()));
-        let (deployments, deployments_seen) = watch::channel(DeploymentSet::default());
+        let (deployments, deployments_seen) = watch::channel(EncodedSet::default());
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let (logs, applied, edges, stop) = (logs.clone(), applied.clone(), edges.clone(), stop.clone());
-            async move { ingest.run(logs, applied, edges, deployments_seen, Arc::new(plugins), stop).await.unwrap() }
+            async move { ingest.run(logs, applied, edges, deployments_seen, Arc::new(plugins), stop).await }
         });
         Self { address, logs, applied, edges, deployments, stop, task }
     }
 
     pub async fn stop(self) -> Logs {
         self.stop.cancel();
-        soon("the cloud stops", self.task).await.unwrap();
+        soon("the cloud stops", self.task).await.unwrap().unwrap();
         self.logs
+    }
+
+    /// It stops by itself, for this reason.
+    pub async fn fails(self) -> CloudIngestError {
+        soon("the cloud stops by itself", self.task).await.unwrap().unwrap_err()
     }
 }
 
@@ -250,6 +282,11 @@ pub fn uplink_config(authority: &Authority, pair: &Pair, cloud: SocketAddr) -> U
     }
 }
 
+/// The same for an edge that tries once: its reason stands.
+pub fn one_attempt(authority: &Authority, pair: &Pair, cloud: SocketAddr) -> UplinkConfig {
+    UplinkConfig { reconnect_ms_first: NEVER_MS, reconnect_ms_max: NEVER_MS, ..uplink_config(authority, pair, cloud) }
+}
+
 impl Edge {
     pub fn start(authority: &Authority, logs: Logs, cloud: SocketAddr) -> Self {
         let pair = authority.issue("depot-1");
@@ -257,8 +294,12 @@ impl Edge {
     }
 
     pub fn start_with(config: UplinkConfig, logs: Logs) -> Self {
+        Self::start_as("depot-1", config, logs)
+    }
+
+    pub fn start_as(name: &str, config: UplinkConfig, logs: Logs) -> Self {
         let (status, status_seen) = watch::channel(EdgeStatus::default());
-        let (link, handle) = uplink::link("depot-1".parse().unwrap(), "drover-edge test".into(), status_seen);
+        let (link, handle) = uplink::link(name.parse().unwrap(), "drover-edge test".into(), status_seen);
         let stop = CancellationToken::new();
         let task = tokio::spawn(uplink::run(config, logs.clone(), link, stop.clone()));
         Self { logs, handle, status, stop, task }

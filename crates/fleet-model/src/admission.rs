@@ -3,8 +3,8 @@
 use crate::ids::Sequence;
 use crate::reading::{IGNITION_UNKNOWN, Reading};
 use crate::refusal::Refusal;
-use crate::repeats::{Repeats, Seen};
-use crate::time::{TIMESTAMP_MAX, Timestamp};
+use crate::repeats::{RepeatStore, Repeats, Seen};
+use crate::time::TIMESTAMP_MAX;
 use serde::{Deserialize, Serialize};
 
 /// A device's clock may be ahead of ours by this much: 24 h.
@@ -75,7 +75,6 @@ impl AdmissionPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionState {
     last: Sequence,
-    newest: Option<Timestamp>,
     repeats: Repeats,
 }
 
@@ -96,16 +95,17 @@ pub enum Verdict {
 }
 
 impl AdmissionState {
-    /// Decides about a reading that passed [`AdmissionPolicy::check`], and remembers it when it is admitted.
-    pub fn admit(&mut self, reading: &Reading) -> Verdict {
+    /// Decides about a reading that passed [`AdmissionPolicy::check`], and remembers it when it is admitted. `store` is
+    /// the vehicle's, the same at every call.
+    pub fn admit(&mut self, reading: &Reading, store: &mut impl RepeatStore) -> Verdict {
         let content_hash = reading.content_hash();
-        match self.repeats.look_up(reading.event_time, content_hash) {
+        match self.repeats.look_up(reading.event_time, content_hash, store) {
             Seen::Same => Verdict::Repeat,
             Seen::Other => Verdict::Conflict,
             Seen::New => {
                 let sequence = self.last.next();
-                let late = self.newest.is_some_and(|newest| reading.event_time < newest);
-                self.remember(sequence, reading, content_hash);
+                let late = self.repeats.newest().is_some_and(|newest| reading.event_time < newest);
+                self.remember(sequence, reading, content_hash, store);
                 Verdict::Admitted { sequence, late }
             }
         }
@@ -113,9 +113,9 @@ impl AdmissionState {
 
     /// Takes up a reading that is in the log already, when the state is rebuilt. Readings must come in the log's order;
     /// those that the state already knows are passed over.
-    pub fn recall(&mut self, sequence: Sequence, reading: &Reading) {
+    pub fn recall(&mut self, sequence: Sequence, reading: &Reading, store: &mut impl RepeatStore) {
         if sequence > self.last {
-            self.remember(sequence, reading, reading.content_hash());
+            self.remember(sequence, reading, reading.content_hash(), store);
         }
     }
 
@@ -125,16 +125,17 @@ impl AdmissionState {
         self.last
     }
 
-    fn remember(&mut self, sequence: Sequence, reading: &Reading, content_hash: u32) {
+    fn remember(&mut self, sequence: Sequence, reading: &Reading, content_hash: u32, store: &mut impl RepeatStore) {
         self.last = sequence;
-        self.newest = self.newest.max(Some(reading.event_time));
-        self.repeats.remember(reading.event_time, reading.received_time, content_hash);
+        self.repeats.remember(reading.event_time, content_hash, store);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repeats::tests::MapStore;
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_708_353_714_000);
@@ -174,14 +175,15 @@ mod tests {
 
     #[test]
     fn repeats_conflicts_and_late_readings() {
-        let mut state = AdmissionState::default();
+        let (mut state, mut store) = (AdmissionState::default(), MapStore::default());
+        let mut admit = |reading: &Reading| state.admit(reading, &mut store);
         let admitted = |sequence, late| Verdict::Admitted { sequence: Sequence(sequence), late };
-        assert_eq!(state.admit(&reading(1_000, 52.0)), admitted(1, false));
-        assert_eq!(state.admit(&reading(1_000, 52.0)), Verdict::Repeat);
-        assert_eq!(state.admit(&reading(1_000, 52.1)), Verdict::Conflict);
-        assert_eq!(state.admit(&reading(3_000, 52.2)), admitted(2, false));
-        assert_eq!(state.admit(&reading(2_000, 52.1)), admitted(3, true));
-        assert_eq!(state.admit(&reading(2_000, 52.1)), Verdict::Repeat);
+        assert_eq!(admit(&reading(1_000, 52.0)), admitted(1, false));
+        assert_eq!(admit(&reading(1_000, 52.0)), Verdict::Repeat);
+        assert_eq!(admit(&reading(1_000, 52.1)), Verdict::Conflict);
+        assert_eq!(admit(&reading(3_000, 52.2)), admitted(2, false));
+        assert_eq!(admit(&reading(2_000, 52.1)), admitted(3, true));
+        assert_eq!(admit(&reading(2_000, 52.1)), Verdict::Repeat);
     }
 
     proptest! {
@@ -191,30 +193,31 @@ mod tests {
             times in proptest::collection::vec(0..200_i64, 1..200),
             cut in 0..200_usize,
         ) {
-            let mut live = AdmissionState::default();
-            let mut snapshot = AdmissionState::default();
+            let (mut live, mut store) = (AdmissionState::default(), MapStore::default());
+            let (mut snapshot, mut snapshot_store) = (live.clone(), store.clone());
             let mut log = Vec::new();
             for (i, time) in times.iter().enumerate() {
                 let reading = reading(*time, 52.0 + (i % 3) as f64);
-                if let Verdict::Admitted { sequence, .. } = live.admit(&reading) {
+                if let Verdict::Admitted { sequence, .. } = live.admit(&reading, &mut store) {
                     log.push((sequence, reading));
                 }
                 if i == cut {
-                    snapshot = live.clone();
+                    (snapshot, snapshot_store) = (live.clone(), store.clone());
                 }
             }
             for (sequence, reading) in &log {
-                snapshot.recall(*sequence, reading);
+                snapshot.recall(*sequence, reading, &mut snapshot_store);
             }
             prop_assert_eq!(snapshot, live);
+            prop_assert_eq!(snapshot_store.known, store.known);
         }
 
         #[test]
         fn sequences_are_dense(times in proptest::collection::vec(0..50_i64, 1..300)) {
-            let mut state = AdmissionState::default();
+            let (mut state, mut store) = (AdmissionState::default(), MapStore::default());
             let mut expected = 0;
             for time in times {
-                if let Verdict::Admitted { sequence, .. } = state.admit(&reading(time, 52.0)) {
+                if let Verdict::Admitted { sequence, .. } = state.admit(&reading(time, 52.0), &mut store) {
                     expected += 1;
                     prop_assert_eq!(sequence, Sequence(expected));
                 }

@@ -108,13 +108,15 @@ impl fmt::Display for EventKind {
 pub struct EventId(pub [u8; 16]);
 
 impl EventId {
-    /// The first 16 bytes of SHA-256 over the cause: vehicle key, sequence (both 8 bytes, big-endian), kind (2 bytes,
-    /// big-endian), then deployment and subject (such as a zone), each followed by a zero byte.
+    /// The first 16 bytes of SHA-256 over the cause: vehicle key, event time of the reading in ms (both 8 bytes,
+    /// big-endian), kind (2 bytes, big-endian), then deployment and subject (such as a zone), each followed by a zero
+    /// byte. A vehicle has one reading per event time, whichever edge counted it under whatever sequence
+    /// (`docs/adr/0005-a-cause-is-named-by-its-event-time.md`).
     #[must_use]
-    pub fn of(vehicle: VehicleKey, sequence: Sequence, kind: EventKind, deployment: &str, subject: &str) -> Self {
+    pub fn of(vehicle: VehicleKey, cause: Timestamp, kind: EventKind, deployment: &str, subject: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(vehicle.0.to_be_bytes());
-        hash.update(sequence.0.to_be_bytes());
+        hash.update(cause.0.to_be_bytes());
         hash.update((kind as u16).to_be_bytes());
         hash.update(deployment);
         hash.update([0]);
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_id_depends_on_every_part_of_the_cause() {
-        let of = |v, s, k, d, z| EventId::of(VehicleKey(v), Sequence(s), k, d, z);
+        let of = |v, t, k, d, z| EventId::of(VehicleKey(v), Timestamp(t), k, d, z);
         let base = of(1, 2, EventKind::GeofenceEntered, "zones", "a");
         assert_eq!(base, of(1, 2, EventKind::GeofenceEntered, "zones", "a"));
         for other in [

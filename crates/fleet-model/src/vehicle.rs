@@ -6,7 +6,9 @@ use crate::reading::Reading;
 /// What an actor knows of its vehicle.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct VehicleState {
-    /// The last reading applied; 0 when none was.
+    /// Which log counted `applied`: the epoch of the edge's log.
+    pub counted_by: u64,
+    /// The last reading applied of those that this log counted; 0 when none was.
     pub applied: Sequence,
     /// The reading with the newest event time.
     pub latest: Option<LatestReading>,
@@ -37,12 +39,14 @@ pub enum Applied {
 }
 
 impl VehicleState {
-    /// Applies one reading. Readings come in the order of their sequence; one that was applied before changes nothing,
-    /// so a stretch of the log may be applied again.
-    pub fn apply(&mut self, sequence: Sequence, reading: &Reading) -> Applied {
-        if sequence <= self.applied {
+    /// Applies one reading, the number `sequence` of its vehicle in the log of epoch `counted_by`. Readings of one log
+    /// come in the order of their sequence; one that was applied before changes nothing, so a stretch of the log may be
+    /// applied again. A vehicle that reports at another depot, or at a depot with a new disk, is counted anew.
+    pub fn apply(&mut self, counted_by: u64, sequence: Sequence, reading: &Reading) -> Applied {
+        if counted_by == self.counted_by && sequence <= self.applied {
             return Applied::Already;
         }
+        self.counted_by = counted_by;
         self.applied = sequence;
         self.readings += 1;
         match self.latest {
@@ -64,6 +68,8 @@ mod tests {
     use crate::time::Timestamp;
     use proptest::prelude::*;
 
+    const LOG: u64 = 7;
+
     fn at(ms: i64) -> Reading {
         Reading::fix(Timestamp(ms), Timestamp(ms), 52.0, 21.0)
     }
@@ -71,11 +77,21 @@ mod tests {
     #[test]
     fn late_readings_are_counted_and_leave_the_latest_alone() {
         let mut state = VehicleState::default();
-        assert_eq!(state.apply(Sequence(1), &at(2_000)), Applied::Live);
-        assert_eq!(state.apply(Sequence(2), &at(1_000)), Applied::Late);
-        assert_eq!(state.apply(Sequence(2), &at(1_000)), Applied::Already);
+        assert_eq!(state.apply(LOG, Sequence(1), &at(2_000)), Applied::Live);
+        assert_eq!(state.apply(LOG, Sequence(2), &at(1_000)), Applied::Late);
+        assert_eq!(state.apply(LOG, Sequence(2), &at(1_000)), Applied::Already);
         assert_eq!(state.latest.map(|l| l.sequence), Some(Sequence(1)));
         assert_eq!((state.readings, state.late), (2, 1));
+    }
+
+    #[test]
+    fn a_vehicle_at_another_depot_is_counted_anew() {
+        let mut state = VehicleState::default();
+        assert_eq!(state.apply(LOG, Sequence(9), &at(1_000)), Applied::Live);
+        assert_eq!(state.apply(LOG + 1, Sequence(1), &at(2_000)), Applied::Live);
+        assert_eq!(state.apply(LOG + 1, Sequence(1), &at(2_000)), Applied::Already);
+        assert_eq!(state.apply(LOG, Sequence(10), &at(3_000)), Applied::Live);
+        assert_eq!(state.readings, 3);
     }
 
     proptest! {
@@ -83,11 +99,11 @@ mod tests {
         fn applying_a_stretch_again_changes_nothing(times in proptest::collection::vec(0..100_i64, 1..100), from in 0..100_usize) {
             let mut once = VehicleState::default();
             for (i, time) in times.iter().enumerate() {
-                once.apply(Sequence(i as u64 + 1), &at(*time));
+                once.apply(LOG, Sequence(i as u64 + 1), &at(*time));
             }
             let mut twice = once;
             for (i, time) in times.iter().enumerate().skip(from) {
-                prop_assert_eq!(twice.apply(Sequence(i as u64 + 1), &at(*time)), Applied::Already);
+                prop_assert_eq!(twice.apply(LOG, Sequence(i as u64 + 1), &at(*time)), Applied::Already);
             }
             prop_assert_eq!(once, twice);
         }

@@ -8,10 +8,13 @@
 //! not know is passed over, one that a sender does not know has a default, and a message of an unknown type is
 //! [`Unknown`](ToEdge::Unknown), not an error: either side may be the newer one.
 
+use bytes::Bytes;
 use fleet_model::{DeploymentName, EventClass, TenantId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// What TLS negotiates. A peer that does not offer it is no Drover of this protocol.
 pub const ALPN: &[u8] = b"drover/1";
@@ -24,6 +27,7 @@ pub const MESSAGE_LEN_MAX: usize = 1_024 * 1_024;
 /// Largest first message of a stream: its sender may still turn out to be a stranger.
 pub const OPENING_LEN_MAX: usize = 16 * 1_024;
 /// Largest message of the cloud. Deployments carry their configs, and zones with 100,000 corners are 4 MB of GeoJSON.
+/// Whoever changes deployments keeps all of them below it: an edge that cannot be told the set is told nothing.
 pub const DEPLOYMENTS_LEN_MAX: usize = 32 * 1_024 * 1_024;
 /// Largest plugin.
 pub const PLUGIN_LEN_MAX: usize = 20 * 1_024 * 1_024;
@@ -170,7 +174,8 @@ pub struct DeploymentSpec {
     pub name: DeploymentName,
     /// Counts changes of this deployment.
     pub revision: u64,
-    /// SHA-256 of the component, 64 hexadecimal digits.
+    /// SHA-256 of the component, 64 hexadecimal digits. Empty: the cloud has lost what this revision was; keep what
+    /// runs under this name. See [`is_available`](Self::is_available).
     pub plugin_hash: String,
     /// The plugin's own name.
     #[serde(default)]
@@ -182,6 +187,119 @@ pub struct DeploymentSpec {
     #[serde(default)]
     pub config: serde_json::Value,
 }
+
+impl DeploymentSpec {
+    /// Whether it can be put to work. If not, it only says that the deployment still exists: left out of the set it
+    /// would be ended. An edge of any version refuses the empty hash, and so keeps what runs.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        !self.plugin_hash.is_empty()
+    }
+
+    /// The same revision when it cannot be given out.
+    #[must_use]
+    pub fn unavailable(self) -> Self {
+        Self { plugin_hash: String::new(), config: serde_json::Value::Null, ..self }
+    }
+}
+
+/// A deployment as it travels, encoded once however many edges are told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedSpec {
+    spec: DeploymentSpec,
+    json: Bytes,
+}
+
+impl EncodedSpec {
+    /// Encodes it.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn new(spec: DeploymentSpec) -> Result<Self, ControlError> {
+        let json = serde_json::to_vec(&spec)?.into();
+        Ok(Self { spec, json })
+    }
+}
+
+impl Deref for EncodedSpec {
+    type Target = DeploymentSpec;
+    fn deref(&self) -> &DeploymentSpec {
+        &self.spec
+    }
+}
+
+/// A [`DeploymentSet`] of a sender with many receivers: they share its bytes, and so do a set and the one after it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EncodedSet {
+    /// As [`DeploymentSet::generation`].
+    pub generation: u64,
+    /// As [`DeploymentSet::deployments`].
+    pub deployments: Vec<Arc<EncodedSpec>>,
+}
+
+impl EncodedSet {
+    /// Revisions only grow and nothing is removed: their sum counts changes, across restarts too.
+    #[must_use]
+    pub fn new(deployments: Vec<Arc<EncodedSpec>>) -> Self {
+        Self { generation: deployments.iter().map(|spec| spec.revision).sum(), deployments }
+    }
+
+    /// The set with `spec` in the place of what had its tenant and name, or added.
+    #[must_use]
+    pub fn with(&self, spec: EncodedSpec) -> Self {
+        let mut deployments = self.deployments.clone();
+        let place = deployments.iter().position(|known| (&known.tenant, &known.name) == (&spec.tenant, &spec.name));
+        match place {
+            Some(place) => deployments[place] = Arc::new(spec),
+            None => deployments.push(Arc::new(spec)),
+        }
+        Self::new(deployments)
+    }
+
+    /// The part of it that is for these tenants.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&TenantId) -> bool) -> Self {
+        Self::new(self.deployments.iter().filter(|spec| wanted(&spec.tenant)).cloned().collect())
+    }
+
+    /// Whether both hold the very same deployments: cheap, and never wrongly true.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<EncodedSpec>, &Arc<EncodedSpec>)| Arc::ptr_eq(a, b);
+        self.deployments.len() == other.deployments.len() && self.deployments.iter().zip(&other.deployments).all(same)
+    }
+
+    /// Bytes of the message, without the length before it.
+    #[must_use]
+    pub fn message_len(&self) -> usize {
+        let bodies: usize = self.deployments.iter().map(|spec| spec.json.len()).sum();
+        self.head().len() + bodies + self.deployments.len().saturating_sub(1) + SET_TAIL.len()
+    }
+
+    /// [`ToEdge::Deployments`] behind its length, in pieces to be sent one after the other. Nothing large is copied.
+    ///
+    /// # Errors
+    /// When it is longer than `len_max`.
+    pub fn encode(&self, len_max: usize) -> Result<Vec<Bytes>, ControlError> {
+        let prefix = prefix(self.message_len(), len_max)?;
+        let mut pieces = vec![[&prefix, self.head().as_bytes()].concat().into()];
+        for (place, spec) in self.deployments.iter().enumerate() {
+            if place > 0 {
+                pieces.push(Bytes::from_static(b","));
+            }
+            pieces.push(spec.json.clone());
+        }
+        pieces.push(Bytes::from_static(SET_TAIL));
+        Ok(pieces)
+    }
+
+    fn head(&self) -> String {
+        format!(r#"{{"type":"deployments","generation":{},"deployments":["#, self.generation)
+    }
+}
+
+/// What ends a message of deployments.
+const SET_TAIL: &[u8] = b"]}";
 
 /// How an edge stands. Every field has a default: it evolves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -339,12 +457,16 @@ impl Code {
 pub fn encode<T: Serialize>(message: &T, len_max: usize) -> Result<Vec<u8>, ControlError> {
     let mut bytes = vec![0; PREFIX_LEN];
     serde_json::to_writer(&mut bytes, message)?;
-    let len = bytes.len() - PREFIX_LEN;
-    if len > len_max || u32::try_from(len).is_err() {
-        return Err(ControlError::TooLong { len, max: len_max });
-    }
-    bytes[..PREFIX_LEN].copy_from_slice(&(len as u32).to_le_bytes());
+    let prefix = prefix(bytes.len() - PREFIX_LEN, len_max)?;
+    bytes[..PREFIX_LEN].copy_from_slice(&prefix);
     Ok(bytes)
+}
+
+fn prefix(len: usize, len_max: usize) -> Result<[u8; PREFIX_LEN], ControlError> {
+    match u32::try_from(len) {
+        Ok(short) if len <= len_max => Ok(short.to_le_bytes()),
+        _ => Err(ControlError::TooLong { len, max: len_max }),
+    }
 }
 
 /// How many bytes follow a prefix. Call before taking memory for them.
@@ -389,18 +511,7 @@ mod tests {
         round_trip(ClassReply::Resume { next: None });
         round_trip(ClassReply::Resume { next: Some(u64::MAX) });
         round_trip(PluginReply::Found { len: 7 });
-        round_trip(ToEdge::Deployments(DeploymentSet {
-            generation: 3,
-            deployments: vec![DeploymentSpec {
-                tenant: "demo".parse().unwrap(),
-                name: "zones".parse().unwrap(),
-                revision: 2,
-                plugin_hash: "ab".repeat(32),
-                plugin_name: "geofence".into(),
-                plugin_version: "1.0.0".into(),
-                config: serde_json::json!({"zones": {"type": "FeatureCollection"}}),
-            }],
-        }));
+        round_trip(ToEdge::Deployments(DeploymentSet { generation: 3, deployments: vec![spec("demo", 2)] }));
         round_trip(ToCloud::Status(EdgeStatus {
             streams: vec![StreamStatus {
                 class: EventClass::Telemetry,
@@ -411,6 +522,57 @@ mod tests {
             }],
             ..EdgeStatus::default()
         }));
+    }
+
+    fn spec(tenant: &str, revision: u64) -> DeploymentSpec {
+        DeploymentSpec {
+            tenant: tenant.parse().unwrap(),
+            name: "zones".parse().unwrap(),
+            revision,
+            plugin_hash: "ab".repeat(32),
+            plugin_name: "geofence".into(),
+            plugin_version: "1.0.0".into(),
+            config: serde_json::json!({"zones": {"type": "FeatureCollection"}}),
+        }
+    }
+
+    #[test]
+    fn an_encoded_set_is_the_message_and_shares_its_bytes() {
+        let mut set = EncodedSet::default();
+        for deployments in [vec![], vec![spec("a", 3)], vec![spec("a", 3), spec("b", 4)]] {
+            for spec in &deployments {
+                set = set.with(EncodedSpec::new(spec.clone()).unwrap());
+            }
+            let pieces = set.encode(MESSAGE_LEN_MAX).unwrap();
+            let bytes = pieces.concat();
+            let (prefix, body) = bytes.split_first_chunk().unwrap();
+            assert_eq!(message_len(*prefix, MESSAGE_LEN_MAX).unwrap(), body.len());
+            assert_eq!(body.len(), set.message_len());
+            let generation = deployments.iter().map(|spec| spec.revision).sum();
+            let expected = DeploymentSet { generation, deployments };
+            assert_eq!(decode::<ToEdge>(body).unwrap(), ToEdge::Deployments(expected));
+            let again = set.clone().encode(MESSAGE_LEN_MAX).unwrap();
+            let bodies = pieces.iter().zip(&again).skip(1);
+            assert!(bodies.clone().all(|(one, other)| one.as_ptr() == other.as_ptr()), "no bytes are copied");
+            assert!(matches!(set.encode(body.len() - 1), Err(ControlError::TooLong { .. })));
+        }
+    }
+
+    #[test]
+    fn a_set_is_the_same_until_one_of_its_deployments_changes() {
+        let set = |specs: &[(&str, u64)]| {
+            let one = |set: EncodedSet, (tenant, revision): &(&str, u64)| {
+                set.with(EncodedSpec::new(spec(tenant, *revision)).unwrap())
+            };
+            specs.iter().fold(EncodedSet::default(), one)
+        };
+        let both = set(&[("a", 1), ("b", 1)]);
+        let later = both.with(EncodedSpec::new(spec("b", 2)).unwrap());
+        assert!(both.is_same(&both.clone()) && !both.is_same(&later));
+        let of = |set: &EncodedSet, tenant: &str| set.only(|of| of.as_str() == tenant);
+        assert!(of(&both, "a").is_same(&of(&later, "a")), "a change of another tenant is none");
+        assert!(!of(&both, "b").is_same(&of(&later, "b")));
+        assert_eq!((of(&later, "b").generation, of(&later, "b").deployments.len()), (2, 1));
     }
 
     #[test]

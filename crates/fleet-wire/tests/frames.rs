@@ -61,8 +61,8 @@ fn readings() -> ReadingBlockV1 {
 
 fn events() -> EventBlockV1 {
     let vehicle = vehicle("WAW-1000");
-    let event = |sequence, kind, subject: &str| Event {
-        id: EventId::of(vehicle.key, Sequence(sequence), kind, "zones", subject),
+    let event = |sequence: u64, kind, subject: &str| Event {
+        id: EventId::of(vehicle.key, Timestamp(sequence as i64), kind, "zones", subject),
         kind,
         vehicle: vehicle.clone(),
         sequence: Sequence(sequence),

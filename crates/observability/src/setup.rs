@@ -118,6 +118,11 @@ pub fn init(
 
 /// The exporters' HTTP client blocks and starts a runtime of its own, which must not happen on a thread of ours.
 fn exporters(endpoint: &str) -> Result<(SpanExporter, MetricExporter), SetupError> {
+    // They have no TLS: every export would fail.
+    if !endpoint.starts_with("http://") {
+        let reason = "write http://host:port of a collector near by; for TLS, let that one forward".to_owned();
+        return Err(SetupError::Exporter { endpoint: endpoint.to_owned(), reason });
+    }
     let base = endpoint.trim_end_matches('/').to_owned();
     let built = std::thread::spawn(move || {
         let spans = SpanExporter::builder()
@@ -186,5 +191,7 @@ mod tests {
         assert!(init("test", "0", &config).unwrap_err().to_string().contains("observability.level"));
         let config = ObservabilityConfig { trace_sample_ratio: 2.0, ..Default::default() };
         assert!(init("test", "0", &config).unwrap_err().to_string().contains("trace_sample_ratio"));
+        let config = ObservabilityConfig { otlp_endpoint: Some("https://x:4318".into()), ..Default::default() };
+        assert!(init("test", "0", &config).unwrap_err().to_string().contains("observability.otlp_endpoint"));
     }
 }

@@ -12,23 +12,49 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// Target of the spans that are exported.
 pub const TARGET: &str = "drover::trace";
 
-/// Every how many-th payload is sampled; 0: none.
-static EVERY: AtomicU64 = AtomicU64::new(0);
-static SEEN: AtomicU64 = AtomicU64::new(0);
+static SAMPLED: Share = Share::none();
+
+/// One in the fixed-point numbers of [`Share`].
+const ONE: u64 = 1 << 32;
+
+/// Takes a share of what passes, spread evenly: with 0.7 seven of ten.
+struct Share {
+    /// What each adds.
+    each: AtomicU64,
+    /// The sum of what was added; each time it passes a whole number, one is taken. Begins just below one, so that the
+    /// first is taken.
+    sum: AtomicU64,
+}
+
+impl Share {
+    const fn none() -> Self {
+        Self { each: AtomicU64::new(0), sum: AtomicU64::new(ONE - 1) }
+    }
+
+    fn set(&self, ratio: f64) {
+        self.each.store((ratio.clamp(0.0, 1.0) * ONE as f64) as u64, Ordering::Relaxed);
+    }
+
+    fn takes_next(&self) -> bool {
+        match self.each.load(Ordering::Relaxed) {
+            0 => false,
+            each => {
+                let before = self.sum.fetch_add(each, Ordering::Relaxed);
+                before.wrapping_add(each) / ONE != before / ONE
+            }
+        }
+    }
+}
 
 /// Samples this share of payloads from now on.
 pub(crate) fn enable(ratio: f64) {
-    let every = if ratio > 0.0 { (1.0 / ratio).round() as u64 } else { 0 };
-    EVERY.store(every, Ordering::Relaxed);
+    SAMPLED.set(ratio);
 }
 
 /// Whether the next payload is to be traced. Counts: with a ratio of 0.01 every hundredth is.
 #[must_use]
 pub fn sample() -> bool {
-    match EVERY.load(Ordering::Relaxed) {
-        0 => false,
-        every => SEEN.fetch_add(1, Ordering::Relaxed).is_multiple_of(every),
-    }
+    SAMPLED.takes_next()
 }
 
 /// The context to send along with what happens in `span`; `None` when nothing exports it.
@@ -61,10 +87,19 @@ mod tests {
 
     #[test]
     fn the_ratio_decides_how_many_are_sampled() {
-        enable(0.1);
-        assert_eq!((0..1_000).filter(|_| sample()).count(), 100);
-        enable(0.0);
-        assert_eq!((0..1_000).filter(|_| sample()).count(), 0);
+        for (ratio, taken) in [(0.0, 0), (0.01, 10), (0.1, 100), (0.4, 400), (0.7, 700), (1.0, 1_000)] {
+            let share = Share::none();
+            share.set(ratio);
+            assert_eq!((0..1_000).filter(|_| share.takes_next()).count(), taken, "{ratio}");
+        }
+    }
+
+    #[test]
+    fn what_is_sampled_is_spread_evenly_from_the_first_on() {
+        let share = Share::none();
+        share.set(0.7);
+        let taken: Vec<bool> = (0..10).map(|_| share.takes_next()).collect();
+        assert!(taken[0] && !taken.windows(2).any(|two| two == [false, false]), "{taken:?}");
     }
 
     #[test]

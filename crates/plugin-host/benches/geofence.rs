@@ -62,32 +62,20 @@ fn place(index: usize) -> (f64, f64) {
 }
 
 fn run_native(rule: &mut Geofence, batch: usize, row_bytes: u32) -> f64 {
-    let positions: Vec<plugin_sdk::Position> = (0..POSITIONS)
+    let readings: Vec<plugin_sdk::Reading> = (0..POSITIONS)
         .map(|index| {
             let (latitude, longitude) = place(index);
-            plugin_sdk::Position {
+            plugin_sdk::Reading {
                 vehicle: (index % VEHICLES) as u64,
                 sequence: index as u64,
-                event_time_ms: index as i64 * 10,
-                latitude,
-                longitude,
-                odometer: f64::NAN,
-                altitude: f32::NAN,
-                heading: f32::NAN,
-                speed: f32::NAN,
-                horizontal_accuracy: f32::NAN,
-                engine_hours: f32::NAN,
-                engine_speed: f32::NAN,
                 slot: (index % batch) as u32,
-                status: 0,
-                reserved0: 0,
-                reserved1: 0,
+                ..plugin_sdk::Reading::fix(index as i64 * 10, latitude, longitude)
             }
         })
         .collect();
     let mut rows = Rows::zeroed(batch, row_bytes);
     let start = Instant::now();
-    for chunk in positions.chunks(batch) {
+    for chunk in readings.chunks(batch) {
         let mut proposals = Proposals::new();
         rule.evaluate(chunk, &mut rows, &mut proposals).unwrap();
         std::hint::black_box(proposals.as_slice().len());

@@ -3,7 +3,7 @@
 use crate::bindings::v1;
 use crate::limits::UPLOAD_BYTES_MAX;
 use crate::load::LoadError;
-use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{ComponentExternName, ComponentTypeRef, Encoding, Parser, Payload, Validator, WasmFeatures};
 
 /// WebAssembly that runs the same everywhere: no threads, no garbage collector, no 64-bit memories.
 fn features() -> WasmFeatures {
@@ -79,18 +79,23 @@ fn interfaces(wasm: &[u8]) -> Result<(Vec<Import>, Vec<String>), wasmparser::Bin
                 for import in section {
                     let import = import?;
                     let is_instance = matches!(import.ty, ComponentTypeRef::Instance(_));
-                    imports.push(Import { name: import.name.full_name().into_owned(), is_instance });
+                    imports.push(Import { name: full_name(import.name), is_instance });
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    exports.push(export?.name.full_name().into_owned());
+                    exports.push(full_name(export?.name));
                 }
             }
             _ => {}
         }
     }
     Ok((imports, exports))
+}
+
+/// The name as WIT writes it: encoders may keep the end of a version apart.
+fn full_name(name: ComponentExternName<'_>) -> String {
+    format!("{}{}", name.name, name.version_suffix.unwrap_or_default())
 }
 
 #[cfg(test)]

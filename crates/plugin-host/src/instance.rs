@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::load::{Plugin, Program};
 use crate::metrics;
 use crate::outcome::{Outcome, checked};
-use crate::plugin_log::PluginLog;
+use crate::plugin_log::{Label, PluginLog};
 use crate::position::Position;
 use std::fmt;
 use std::sync::Arc;
@@ -226,10 +226,14 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts an instance, which may run code of the guest.
-    pub(crate) fn start(engine: &PluginEngine, program: &Program) -> Result<Self, InstantiateError> {
+    pub(crate) fn start(
+        engine: &PluginEngine,
+        program: &Program,
+        label: Option<&Label>,
+    ) -> Result<Self, InstantiateError> {
         let limits = engine.limits();
         let state = HostState {
-            log: PluginLog::new(Arc::clone(&program.label), limits),
+            log: PluginLog::new(Arc::clone(&program.name), label.cloned(), limits),
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
             table_elements: 0,
@@ -275,6 +279,7 @@ fn ticks(ms: u64) -> u64 {
 pub struct ConfiguredPlugin {
     plugin: Plugin,
     config: Arc<str>,
+    label: Option<Label>,
 }
 
 impl ConfiguredPlugin {
@@ -290,9 +295,15 @@ impl ConfiguredPlugin {
         if !problems.is_empty() {
             return Err(ConfigError::Schema(problems));
         }
-        let configured = Self { plugin: plugin.clone(), config: text.into() };
+        let configured = Self { plugin: plugin.clone(), config: text.into(), label: None };
         configured.instantiate()?;
         Ok(configured)
+    }
+
+    /// The same for a tenant's deployment: what its instances log says so.
+    #[must_use]
+    pub fn labelled(self, tenant: &str, deployment: &str) -> Self {
+        Self { label: Some(Label { tenant: tenant.into(), deployment: deployment.into() }), ..self }
     }
 
     /// The plugin.
@@ -307,7 +318,7 @@ impl ConfiguredPlugin {
     /// A plugin that took its config once takes it again, so an error means a limit of this machine, such as time.
     pub fn instantiate(&self) -> Result<Instance, InstantiateError> {
         let engine = self.plugin.engine();
-        let mut running = Running::start(engine, self.plugin.program())?;
+        let mut running = Running::start(engine, self.plugin.program(), self.label.as_ref())?;
         running.configure(&self.config)?;
         let batch_ticks = ticks(engine.limits().batch_ms_max);
         Ok(Instance { running, plugin: self.plugin.clone(), batch_ticks, dead: false })

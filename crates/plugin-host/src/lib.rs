@@ -38,7 +38,10 @@ pub use config::ConfigProblem;
 pub use descriptor::{Descriptor, PluginKind};
 pub use engine::{EngineConfig, EngineError, EngineFigures, PluginEngine};
 pub use instance::{ConfigError, ConfiguredPlugin, EvaluateError, Instance, InstantiateError};
-pub use limits::{CONFIG_BYTES_MAX, CompileLimits, InstanceLimits, ROW_BYTES_MAX, SUBJECT_BYTES_MAX, UPLOAD_BYTES_MAX};
+pub use limits::{
+    CONFIG_BYTES_MAX, CompileLimits, DETAILS_BYTES_MAX, InstanceLimits, ROW_BYTES_MAX, SUBJECT_BYTES_MAX,
+    UPLOAD_BYTES_MAX,
+};
 pub use load::{InvalidHash, LoadError, Plugin, PluginHash};
 pub use outcome::{Outcome, Proposal};
 pub use position::Position;

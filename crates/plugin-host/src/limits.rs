@@ -8,6 +8,8 @@ pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const ROW_BYTES_MAX: u32 = 4 * 1024;
 /// Longest subject of a proposal, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Longest details of a proposal, in bytes of JSON. `wit/v1` says it to authors.
+pub const DETAILS_BYTES_MAX: usize = 2_048;
 /// Largest compiled artifact, in bytes. Machine code is a few times the size of the component.
 pub(crate) const ARTIFACT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most of what `describe` may answer, in bytes.
@@ -26,8 +28,8 @@ pub struct InstanceLimits {
     pub memory_bytes_max: usize,
     /// Elements of all tables together. Default 20,000.
     pub table_elements_max: usize,
-    /// Wall time of one `evaluate` or `migrate`, in milliseconds. A batch takes well under one; the default of 50
-    /// leaves room for a busy machine and a debug build.
+    /// Wall time of one `evaluate` or `migrate`, in milliseconds. A batch takes well under one; but the clock runs on
+    /// while the machine gives the thread's core to others, so the default is 50 (docs/adr says more).
     pub batch_ms_max: u64,
     /// Wall time to start an instance, and again for its `describe` or `configure`, in milliseconds. Default 2,000.
     pub configure_ms_max: u64,

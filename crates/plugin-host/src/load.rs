@@ -127,7 +127,7 @@ pub(crate) struct Program {
     pub(crate) linked: InstancePre<HostState>,
     pub(crate) exports: GeofenceExports,
     /// Name and version, for the log; the hash before they are known.
-    pub(crate) label: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 impl Plugin {
@@ -140,8 +140,8 @@ impl Plugin {
         let linked = engine.link(component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
         let exports =
             GeofenceExports::find(component, &world.lifecycle, &world.geofence).map_err(LoadError::MissingExport)?;
-        let mut program = Program { linked, exports, label: hash.to_string().into() };
-        let described = Running::start(engine, &program)
+        let mut program = Program { linked, exports, name: hash.to_string().into() };
+        let described = Running::start(engine, &program, None)
             .map_err(|error| match error {
                 InstantiateError::Mismatch(wrong) => LoadError::Mismatch(wrong),
                 other => LoadError::Describe(other),
@@ -158,7 +158,7 @@ impl Plugin {
             CheckError::Schema(wrong) => LoadError::Descriptor(wrong),
             CheckError::Failed(wrong) => LoadError::Descriptor(format!("config-schema can't be used: {wrong}")),
         })?;
-        program.label = format!("{}@{}", descriptor.name, descriptor.version).into();
+        program.name = format!("{}@{}", descriptor.name, descriptor.version).into();
         Ok(Self { inner: Arc::new(Inner { engine: engine.clone(), hash, descriptor, program }) })
     }
 
@@ -193,7 +193,7 @@ impl Plugin {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Plugin({} {})", self.inner.program.label, self.inner.hash)
+        write!(f, "Plugin({} {})", self.inner.program.name, self.inner.hash)
     }
 }
 

@@ -15,10 +15,18 @@ pub(crate) enum Level {
     Warn,
 }
 
-/// The log of one instance. Lines carry the plugin's name and version; whoever calls the plugin adds the tenant with a
-/// span.
+/// For whom an instance works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) deployment: Arc<str>,
+}
+
+/// The log of one instance. Lines carry the plugin's name and version, and the tenant and deployment for which the
+/// instance was made; none while a plugin is only loaded or a config tried.
 pub(crate) struct PluginLog {
     plugin: Arc<str>,
+    label: Option<Label>,
     lines_max: u32,
     bytes_max: usize,
     lines: u32,
@@ -27,9 +35,10 @@ pub(crate) struct PluginLog {
 }
 
 impl PluginLog {
-    pub(crate) fn new(plugin: Arc<str>, limits: &InstanceLimits) -> Self {
+    pub(crate) fn new(plugin: Arc<str>, label: Option<Label>, limits: &InstanceLimits) -> Self {
         Self {
             plugin,
+            label,
             lines_max: limits.log_lines_max,
             bytes_max: limits.log_bytes_max,
             lines: 0,
@@ -63,10 +72,13 @@ impl PluginLog {
         self.bytes += message.len().min(room);
         let message = shortened(message, room);
         let message = message.escape_debug();
+        let plugin = &*self.plugin;
+        let tenant = self.label.as_ref().map(|label| &*label.tenant);
+        let deployment = self.label.as_ref().map(|label| &*label.deployment);
         match level {
-            Level::Debug => tracing::debug!(target: "plugin", plugin = &*self.plugin, "{message}"),
-            Level::Info => tracing::info!(target: "plugin", plugin = &*self.plugin, "{message}"),
-            Level::Warn => tracing::warn!(target: "plugin", plugin = &*self.plugin, "{message}"),
+            Level::Debug => tracing::debug!(target: "plugin", plugin, tenant, deployment, "{message}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, tenant, deployment, "{message}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, tenant, deployment, "{message}"),
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) const STATUS_IGNITION_REPORTED: u32 = 1;
 /// Bit of [`Position::status`]: the ignition is on.
 pub(crate) const STATUS_IGNITION_ON: u32 = 2;
 
-/// `position` of `wit/v1`: 88 bytes without padding, laid out as the guest has it. A signal that was not reported is
+/// `reading` of `wit/v1`: 112 bytes without padding, laid out as the guest has it. A signal that was not reported is
 /// NaN.
 #[derive(Debug, Clone, Copy, PartialEq, ComponentType)]
 #[component(record)]
@@ -46,6 +46,18 @@ pub struct Position {
     /// Revolutions per minute.
     #[component(name = "engine-speed")]
     pub engine_speed: f32,
+    /// Percent of the tank's capacity.
+    #[component(name = "fuel-level")]
+    pub fuel_level: f32,
+    /// Percent of the traction battery's capacity.
+    #[component(name = "state-of-charge")]
+    pub state_of_charge: f32,
+    /// Degrees Celsius.
+    #[component(name = "engine-coolant-temperature")]
+    pub engine_coolant_temperature: f32,
+    /// Volts of the 12/24 V supply.
+    #[component(name = "battery-voltage")]
+    pub battery_voltage: f32,
     /// Row of this vehicle in the batch's rows.
     pub slot: u32,
     /// Bit 0: ignition is reported; bit 1: ignition is on.
@@ -54,6 +66,10 @@ pub struct Position {
     pub reserved0: u32,
     /// 0.
     pub reserved1: u32,
+    /// 0.
+    pub reserved2: u32,
+    /// 0.
+    pub reserved3: u32,
 }
 
 impl Position {
@@ -78,10 +94,16 @@ impl Position {
             horizontal_accuracy: reading.horizontal_accuracy,
             engine_hours: reading.engine_hours,
             engine_speed: reading.engine_speed,
+            fuel_level: reading.fuel_level,
+            state_of_charge: reading.state_of_charge,
+            engine_coolant_temperature: reading.engine_coolant_temperature,
+            battery_voltage: reading.battery_voltage,
             slot,
             status,
             reserved0: 0,
             reserved1: 0,
+            reserved2: 0,
+            reserved3: 0,
         }
     }
 }
@@ -89,27 +111,30 @@ impl Position {
 // The layout of the record in the guest's memory by the canonical ABI (fields in order, each aligned to its size), and
 // no byte of padding in it.
 const _: () = {
-    assert!(size_of::<Position>() == 88 && align_of::<Position>() == 8);
-    assert!(<Position as ComponentType>::SIZE32 == 88 && <Position as ComponentType>::ALIGN32 == 8);
+    assert!(size_of::<Position>() == 112 && align_of::<Position>() == 8);
+    assert!(<Position as ComponentType>::SIZE32 == 112 && <Position as ComponentType>::ALIGN32 == 8);
     assert!(offset_of!(Position, vehicle) == 0 && offset_of!(Position, sequence) == 8);
     assert!(offset_of!(Position, event_time_ms) == 16 && offset_of!(Position, latitude) == 24);
     assert!(offset_of!(Position, longitude) == 32 && offset_of!(Position, odometer) == 40);
     assert!(offset_of!(Position, altitude) == 48 && offset_of!(Position, heading) == 52);
     assert!(offset_of!(Position, speed) == 56 && offset_of!(Position, horizontal_accuracy) == 60);
     assert!(offset_of!(Position, engine_hours) == 64 && offset_of!(Position, engine_speed) == 68);
-    assert!(offset_of!(Position, slot) == 72 && offset_of!(Position, status) == 76);
-    assert!(offset_of!(Position, reserved0) == 80 && offset_of!(Position, reserved1) == 84);
+    assert!(offset_of!(Position, fuel_level) == 72 && offset_of!(Position, state_of_charge) == 76);
+    assert!(offset_of!(Position, engine_coolant_temperature) == 80 && offset_of!(Position, battery_voltage) == 84);
+    assert!(offset_of!(Position, slot) == 88 && offset_of!(Position, status) == 92);
+    assert!(offset_of!(Position, reserved0) == 96 && offset_of!(Position, reserved1) == 100);
+    assert!(offset_of!(Position, reserved2) == 104 && offset_of!(Position, reserved3) == 108);
     assert!(cfg!(target_endian = "little"), "the guest's memory is little-endian");
 };
 
 fn bytes_of(positions: &[Position]) -> &[u8] {
-    // SAFETY: `Position` is `repr(C)`, Copy, 88 bytes of integers and floats without padding (asserted above), so each
+    // SAFETY: `Position` is `repr(C)`, Copy, 112 bytes of integers and floats without padding (asserted above), so each
     // of its bytes is initialised; the slice covers exactly the memory of `positions` and borrows it.
     unsafe { std::slice::from_raw_parts(positions.as_ptr().cast::<u8>(), size_of_val(positions)) }
 }
 
 // SAFETY: the derived `ComponentType` checks that the component's record has these fields in this order, and says that
-// one takes 88 bytes aligned to 8. Storing writes exactly those bytes, in the layout of the canonical ABI (asserted
+// one takes 112 bytes aligned to 8. Storing writes exactly those bytes, in the layout of the canonical ABI (asserted
 // above), through a bounds-checked slice of the guest's memory. The flat form is never initialised, so it is refused.
 unsafe impl Lower for Position {
     fn linear_lower_to_flat<T>(

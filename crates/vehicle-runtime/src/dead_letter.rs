@@ -41,8 +41,14 @@ pub struct DeadLetter {
     pub tenant: Option<String>,
     /// Which vehicle's, where it is known.
     pub vehicle: Option<String>,
-    /// What was refused, at most [`PAYLOAD_LEN_MAX`] bytes; what is not UTF-8 is replaced.
+    /// What was refused, its first [`PAYLOAD_LEN_MAX`] bytes; what is not UTF-8 is replaced.
     pub payload: String,
+    /// Bytes of what was refused. 0 in letters from before this was noted, and where nothing was read.
+    #[serde(default)]
+    pub payload_len: u64,
+    /// Whether `payload` is only the beginning.
+    #[serde(default)]
+    pub truncated: bool,
 }
 
 impl DeadLetter {
@@ -51,6 +57,8 @@ impl DeadLetter {
     pub fn of_payload(time: Timestamp, stage: &str, reason: Refusal, detail: &str, payload: &[u8]) -> Self {
         let kept = &payload[..payload.len().min(PAYLOAD_LEN_MAX)];
         let mut text = String::from_utf8_lossy(kept).into_owned();
+        // What replaces a byte is longer than it.
+        let truncated = payload.len() > kept.len() || text.len() > PAYLOAD_LEN_MAX;
         cut(&mut text, PAYLOAD_LEN_MAX);
         let mut detail = detail.to_owned();
         cut(&mut detail, DETAIL_LEN_MAX);
@@ -62,6 +70,8 @@ impl DeadLetter {
             tenant: None,
             vehicle: None,
             payload: text,
+            payload_len: payload.len() as u64,
+            truncated,
         }
     }
 
@@ -172,6 +182,24 @@ mod tests {
     fn payloads_are_cut_and_made_text() {
         let cut = letter(1, &[0xff; 3 * PAYLOAD_LEN_MAX]);
         assert!(cut.payload.len() <= PAYLOAD_LEN_MAX && cut.payload.starts_with('\u{fffd}'));
+    }
+
+    #[test]
+    fn a_letter_says_whether_it_holds_everything() {
+        let told = |payload: &[u8]| (letter(1, payload).truncated, letter(1, payload).payload_len);
+        assert_eq!(told(b"{"), (false, 1));
+        assert_eq!(told(&[b'x'; PAYLOAD_LEN_MAX]), (false, PAYLOAD_LEN_MAX as u64));
+        assert_eq!(told(&[b'x'; PAYLOAD_LEN_MAX + 1]), (true, PAYLOAD_LEN_MAX as u64 + 1));
+        assert_eq!(told(&[0xff; PAYLOAD_LEN_MAX / 2]), (true, PAYLOAD_LEN_MAX as u64 / 2), "replaced bytes are longer");
+    }
+
+    #[test]
+    fn letters_from_before_the_length_was_noted_are_read() {
+        let mut old = serde_json::to_value(letter(1, b"x")).unwrap();
+        let members = old.as_object_mut().unwrap();
+        members.remove("payload_len");
+        members.remove("truncated");
+        assert_eq!(serde_json::from_value::<DeadLetter>(old).unwrap().payload, "x");
     }
 
     #[test]

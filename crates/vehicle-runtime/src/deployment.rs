@@ -7,7 +7,8 @@ use event_log::Offset;
 use fleet_model::{DeploymentName, PluginRef, TenantId};
 use plugin_host::{ConfiguredPlugin, PluginHash};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A plugin to be put to work.
@@ -23,6 +24,48 @@ pub struct Deployment {
     pub config: serde_json::Value,
     /// The plugin.
     pub plugin: ConfiguredPlugin,
+}
+
+/// What a revision is. The number alone does not say it: a cloud that lost its data counts from one again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionId {
+    /// The tenant's count.
+    pub revision: u64,
+    /// The component.
+    pub plugin_hash: PluginHash,
+    /// SHA-256 of the config as compact JSON.
+    pub config_hash: [u8; 32],
+}
+
+impl RevisionId {
+    /// The identity of a revision with this content.
+    #[must_use]
+    pub fn of(revision: u64, plugin_hash: PluginHash, config: &serde_json::Value) -> Self {
+        Self { revision, plugin_hash, config_hash: Self::hash_of(config) }
+    }
+
+    pub(crate) fn hash_of(config: &serde_json::Value) -> [u8; 32] {
+        Sha256::digest(config.to_string()).into()
+    }
+}
+
+/// Why a deployment is suspended: readings are applied to its vehicles but not shown to its rule, and its rows stay as
+/// they were. What it misses meanwhile is said in `docs/adr/0002-checkpoints-and-replay.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Whether it is worth taking it up again.
+    pub cause: SuspensionCause,
+    /// What happened, for the operator.
+    pub reason: String,
+}
+
+/// Whether it is worth taking a suspended deployment up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SuspensionCause {
+    /// Its plugin cannot be had or started here: worth a retry, [`Runtime::resume`](crate::Runtime::resume).
+    Unavailable,
+    /// It kept failing on live data and nothing ran before it: not worth a retry, another revision is needed.
+    Failed,
 }
 
 /// What a swap did.
@@ -57,15 +100,27 @@ pub struct DeploymentState {
     pub plugin_version: String,
     /// Its config.
     pub config: serde_json::Value,
-    /// Readings from this offset on see it.
+    /// SHA-256 of the config as compact JSON.
+    pub config_hash: [u8; 32],
+    /// Readings from this offset on see it, or are kept from it when it is suspended.
     pub active_from: Offset,
-    /// The breaker brought this revision back after a newer one failed.
-    pub rolled_back: bool,
+    /// The breaker brought this revision back after that one failed.
+    pub failed: Option<RevisionId>,
+    /// It decides nothing.
+    pub suspended: Option<Suspension>,
     /// What the last swap did; `None` after a restart.
     pub swap: Option<SwapReport>,
 }
 
-/// One revision put to work at one offset.
+impl DeploymentState {
+    /// What runs, or would if it were not suspended.
+    #[must_use]
+    pub fn id(&self) -> RevisionId {
+        RevisionId { revision: self.revision, plugin_hash: self.plugin_hash, config_hash: self.config_hash }
+    }
+}
+
+/// One revision put to work, or suspended, at one offset.
 #[derive(Clone)]
 pub(crate) struct Activation {
     pub key: DeploymentKey,
@@ -74,25 +129,55 @@ pub(crate) struct Activation {
     pub active_from: Offset,
     pub rows_since: u64,
     pub config: serde_json::Value,
+    pub config_hash: [u8; 32],
     pub rule: Arc<dyn RuleSource>,
-    pub rolled_back: bool,
+    pub failed: Option<RevisionId>,
+    pub suspended: Option<Suspension>,
     pub swap: Option<SwapReport>,
 }
 
+/// Which rows an activation works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowsShape {
+    /// The activation with which they began.
+    pub since: u64,
+    pub state_version: u32,
+    pub row_bytes: u32,
+}
+
 impl Activation {
-    pub(crate) fn record(&self) -> DeploymentRecord {
+    /// `previous` is the activation that a rollback goes back to.
+    pub(crate) fn record(&self, previous: Option<&Activation>) -> DeploymentRecord {
+        let facts = self.rule.facts();
         DeploymentRecord {
             tenant: self.key.0.to_string(),
             name: self.key.1.to_string(),
             generation: self.generation,
+            previous: previous.map(|previous| previous.generation),
             revision: self.revision,
             active_from: self.active_from,
             rows_since: self.rows_since,
-            plugin_hash: self.rule.facts().hash,
+            plugin_hash: facts.hash,
+            plugin_name: facts.name.clone(),
+            plugin_version: facts.version.clone(),
+            state_version: facts.state_version,
+            row_bytes: facts.row_bytes,
             config: self.config.to_string(),
+            config_hash: self.config_hash,
             retired: false,
-            rolled_back: self.rolled_back,
+            failed: self.failed.clone(),
+            suspended: self.suspended.clone(),
         }
+    }
+
+    pub(crate) fn rows_shape(&self) -> RowsShape {
+        let facts = self.rule.facts();
+        RowsShape { since: self.rows_since, state_version: facts.state_version, row_bytes: facts.row_bytes }
+    }
+
+    pub(crate) fn id(&self) -> RevisionId {
+        let plugin_hash = PluginHash(self.rule.facts().hash);
+        RevisionId { revision: self.revision, plugin_hash, config_hash: self.config_hash }
     }
 
     pub(crate) fn plugin_ref(&self) -> PluginRef {
@@ -115,8 +200,10 @@ impl Activation {
             plugin_name: facts.name.clone(),
             plugin_version: facts.version.clone(),
             config: self.config.clone(),
+            config_hash: self.config_hash,
             active_from: self.active_from,
-            rolled_back: self.rolled_back,
+            failed: self.failed.clone(),
+            suspended: self.suspended.clone(),
             swap: self.swap.clone(),
         }
     }
@@ -132,10 +219,26 @@ pub(crate) struct Deployments {
     pub stored: Vec<Stored>,
 }
 
-/// A deployment and the one it replaced.
+/// A deployment and what a rollback goes back to.
+#[derive(Clone)]
 pub(crate) struct Running {
     pub current: Activation,
     pub previous: Option<Activation>,
+}
+
+impl Running {
+    /// What a rollback from `next` goes back to, when `next` follows on what runs.
+    pub(crate) fn behind(running: Option<&Self>, next: &Activation) -> Option<Activation> {
+        let running = running?;
+        if next.failed.is_some() {
+            // What the breaker threw out is not what one goes back to.
+            None
+        } else if next.suspended.is_some() || running.current.suspended.is_some() {
+            running.previous.clone()
+        } else {
+            Some(running.current.clone())
+        }
+    }
 }
 
 /// A stored activation, or the end of a deployment.
@@ -143,14 +246,38 @@ pub(crate) struct Running {
 pub(crate) struct Stored {
     pub key: DeploymentKey,
     pub generation: u64,
+    pub previous: Option<u64>,
     pub rows_since: u64,
+    pub plugin_hash: PluginHash,
     pub retired: bool,
 }
 
 impl Stored {
     pub(crate) fn of(key: &DeploymentKey, record: &DeploymentRecord) -> Self {
-        Self { key: key.clone(), generation: record.generation, rows_since: record.rows_since, retired: record.retired }
+        Self {
+            key: key.clone(),
+            generation: record.generation,
+            previous: record.previous,
+            rows_since: record.rows_since,
+            plugin_hash: PluginHash(record.plugin_hash),
+            retired: record.retired,
+        }
     }
+}
+
+/// The generations that a restart needs from a checkpoint that knows changes up to `checkpoint`: what was live there,
+/// what came later, and what rollbacks from these go back to.
+pub(crate) fn needed(all: &[Stored], checkpoint: u64) -> BTreeSet<u64> {
+    let mut live: BTreeMap<&DeploymentKey, &Stored> = BTreeMap::new();
+    for stored in all.iter().filter(|stored| stored.generation <= checkpoint) {
+        let newest = live.entry(&stored.key).or_insert(stored);
+        if newest.generation < stored.generation {
+            *newest = stored;
+        }
+    }
+    let live = live.into_values().filter(|stored| !stored.retired);
+    let later = all.iter().filter(|stored| stored.generation > checkpoint);
+    live.chain(later).flat_map(|stored| [Some(stored.generation), stored.previous]).flatten().collect()
 }
 
 impl Deployments {
@@ -159,26 +286,15 @@ impl Deployments {
         self.next_generation
     }
 
-    /// Records that no replay needs from a checkpoint on that knows changes up to `generation`, and no rollback. They
-    /// are forgotten here.
-    pub(crate) fn take_outdated(&mut self, checkpoint: u64) -> Vec<Stored> {
-        let mut outdated = Vec::new();
-        let all = std::mem::take(&mut self.stored);
-        for stored in &all {
-            let later = |other: &&Stored| {
-                other.key == stored.key && other.generation > stored.generation && other.generation <= checkpoint
-            };
-            let followers = all.iter().filter(later).count();
-            let ended = stored.retired && stored.generation <= checkpoint;
-            // One that was followed once is what a rollback goes back to, unless the deployment ended.
-            let ended_later = all.iter().filter(later).any(|other| other.retired);
-            if ended || ended_later || followers > 1 {
-                outdated.push(stored.clone());
-            } else {
-                self.stored.push(stored.clone());
-            }
-        }
-        outdated
+    /// What is stored and not [`needed`].
+    pub(crate) fn outdated(&self, checkpoint: u64) -> Vec<Stored> {
+        let needed = needed(&self.stored, checkpoint);
+        self.stored.iter().filter(|stored| !needed.contains(&stored.generation)).cloned().collect()
+    }
+
+    /// These are stored no longer.
+    pub(crate) fn forget(&mut self, outdated: &[Stored]) {
+        self.stored.retain(|stored| outdated.iter().all(|gone| gone.generation != stored.generation));
     }
 }
 
@@ -186,25 +302,33 @@ impl Deployments {
 mod tests {
     use super::*;
 
-    fn stored(name: &str, generation: u64, retired: bool) -> Stored {
-        Stored { key: ("demo".parse().unwrap(), name.parse().unwrap()), generation, rows_since: 1, retired }
+    fn stored(name: &str, generation: u64, previous: Option<u64>, retired: bool) -> Stored {
+        let key = ("demo".parse().unwrap(), name.parse().unwrap());
+        Stored { key, generation, previous, rows_since: 1, plugin_hash: PluginHash([0; 32]), retired }
     }
 
     #[test]
     fn what_a_replay_or_a_rollback_needs_is_kept() {
         let all = vec![
-            stored("a", 1, false),
-            stored("a", 2, false),
-            stored("a", 3, false),
-            stored("b", 4, false),
-            stored("b", 5, true),
-            stored("a", 6, false),
-            stored("c", 7, false),
-            stored("c", 8, true),
+            stored("a", 1, None, false),
+            stored("a", 2, Some(1), false),
+            stored("a", 3, Some(2), false),
+            stored("b", 4, None, false),
+            stored("b", 5, None, true),
+            stored("a", 6, Some(3), false),
+            stored("c", 7, None, false),
+            stored("c", 8, None, true),
         ];
         let mut deployments = Deployments { stored: all.clone(), ..Default::default() };
-        let outdated = deployments.take_outdated(5);
+        let outdated = deployments.outdated(5);
         assert_eq!(outdated, [all[0].clone(), all[3].clone(), all[4].clone()]);
+        deployments.forget(&outdated);
         assert_eq!(deployments.stored.len(), 5);
+    }
+
+    #[test]
+    fn what_ran_before_a_suspended_deployment_is_kept() {
+        let all = [stored("a", 1, None, false), stored("a", 2, Some(1), false), stored("a", 3, Some(1), false)];
+        assert_eq!(needed(&all, 3), BTreeSet::from([1, 3]));
     }
 }

@@ -55,16 +55,6 @@ pub enum StartError {
         /// Of the log.
         found: u64,
     },
-    /// A deployment that is needed cannot be brought back.
-    #[error("deployment {deployment} of tenant {tenant} cannot be brought back: {reason}")]
-    Plugin {
-        /// Whose.
-        tenant: String,
-        /// Which.
-        deployment: String,
-        /// Why.
-        reason: String,
-    },
     /// A thread could not be started.
     #[error("a worker thread could not be started: {0}")]
     Thread(String),
@@ -76,7 +66,7 @@ pub enum StartError {
 /// Why a deployment was not changed. What ran before still runs.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeployError {
-    /// No instance of the plugin could be made.
+    /// No instance of the plugin could be made: it took this config before, so a limit of this machine was met.
     #[error("the plugin cannot be started: {0}")]
     Instantiate(String),
     /// The new version does not read the old version's state.
@@ -102,10 +92,24 @@ pub enum DeployError {
         /// Which.
         name: String,
     },
+    /// Another change of the deployment came first.
+    #[error("the deployment was changed meanwhile")]
+    Superseded,
     /// The change could not be made durable. [`CommitError::Full`] is worth a retry when there is space.
     #[error("the deployment cannot be stored: {0}")]
     Commit(#[from] CommitError),
     /// The runtime does not work any more.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+}
+
+impl DeployError {
+    /// Whether the same deployment may go better another time.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Instantiate(_) | Self::Superseded | Self::Commit(_) | Self::Runtime(_) => true,
+            Self::Migrate { .. } | Self::Unknown { .. } => false,
+        }
+    }
 }

@@ -1,34 +1,48 @@
 //! What happens by time: checkpoints, idle vehicles, the breaker. A task of the node's runtime.
 
 use crate::breaker::Breaker;
-use crate::error::RuntimeError;
-use crate::keys::DeploymentKey;
-use crate::metrics::Metrics;
-use crate::runtime::{Core, Poisoned};
-use crate::worker::{Job, PoisonBatch};
+use crate::deployment::Suspension;
+use crate::runtime::{Core, Troubles};
+use crate::worker::{Job, Trouble, TroubleKind};
 use fleet_model::Timestamp;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Idle vehicles are looked for this many times in the time after which they are stopped.
 const PASSIVATIONS_PER_PERIOD: i64 = 10;
 
-/// Holds the runtime only while it does something, so that a dropped runtime lets go of its logs at once.
-pub(crate) async fn run(runtime: Weak<Core>, checkpoint_due: Arc<Notify>, mut poisoned: Poisoned) {
+/// Holds the runtime only while it does something, so that a dropped runtime lets go of its logs at once. Ends when
+/// `stop` is dropped, after what it is at: a checkpoint that is cut off has taken what changed from the workers.
+pub(crate) async fn run(
+    runtime: Weak<Core>,
+    checkpoint_due: Arc<Notify>,
+    mut troubles: Troubles,
+    mut stop: oneshot::Receiver<()>,
+) {
     let mut breaker = Breaker::default();
     let Some(mut timers) = runtime.upgrade().map(|core| Timers::new(&core, (core.clock)())) else { return };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // What the replay reported was dealt with in an earlier life.
-    while poisoned.try_recv().is_ok() {}
+    let mut replayed = Vec::new();
+    while let Ok(trouble) = troubles.try_recv() {
+        // Poison in the replay was dealt with in an earlier life.
+        if !matches!(trouble.kind, TroubleKind::Poison) {
+            replayed.push(trouble);
+        }
+    }
     loop {
-        let happened = tokio::select! {
-            () = checkpoint_due.notified() => Happened::CheckpointDue,
-            _ = tick.tick() => Happened::Tick,
-            Some(batch) = poisoned.recv() => Happened::Poison(batch),
+        let happened = match replayed.pop() {
+            Some(trouble) => Happened::Trouble(trouble),
+            None => tokio::select! {
+                biased;
+                _ = &mut stop => return,
+                () = checkpoint_due.notified() => Happened::CheckpointDue,
+                Some(trouble) = troubles.recv() => Happened::Trouble(trouble),
+                _ = tick.tick() => Happened::Tick,
+            },
         };
         let Some(core) = runtime.upgrade() else { return };
         let checkpoint = match happened {
@@ -41,9 +55,15 @@ pub(crate) async fn run(runtime: Weak<Core>, checkpoint_due: Arc<Notify>, mut po
                 }
                 due.checkpoint
             }
-            Happened::Poison(batch) => {
-                if breaker.poison(&batch.key, batch.generation, batch.at) {
-                    core.roll_back(&batch.key, batch.generation).await;
+            Happened::Trouble(Trouble { key, generation, at, kind }) => {
+                match kind {
+                    TroubleKind::Poison if breaker.poison(&key, generation, at) => {
+                        core.stop_failing(&key, generation).await;
+                    }
+                    TroubleKind::Poison => {}
+                    TroubleKind::NoInstance(reason) => {
+                        core.suspend_or_log(&key, generation, Suspension::unavailable(reason)).await;
+                    }
                 }
                 false
             }
@@ -58,7 +78,7 @@ pub(crate) async fn run(runtime: Weak<Core>, checkpoint_due: Arc<Notify>, mut po
 enum Happened {
     CheckpointDue,
     Tick,
-    Poison(PoisonBatch),
+    Trouble(Trouble),
 }
 
 /// When something is due. Pure: time is an argument.
@@ -102,35 +122,6 @@ impl Core {
     /// Stops the actors of vehicles that were idle for the configured time.
     pub(crate) fn passivate(&self, now: Timestamp) {
         self.cast_all(|| Job::Passivate { now });
-    }
-
-    /// The breaker of a deployment opened: back to what ran before it, if there is something.
-    pub(crate) async fn roll_back(&self, key: &DeploymentKey, generation: u64) {
-        let (tenant, deployment) = key;
-        self.metrics.breaker.add(1, &Metrics::deployment(key));
-        let previous = {
-            let deployments = self.deployments.lock();
-            let Some(running) = deployments.running.get(key) else { return };
-            if running.current.generation != generation {
-                return;
-            }
-            running.previous.clone()
-        };
-        let Some(previous) = previous else {
-            tracing::error!(%tenant, %deployment,
-                "a plugin keeps failing and there is no earlier version to go back to; \
-                 the readings it fails on are dead letters");
-            return;
-        };
-        let (name, version) = previous.title();
-        tracing::error!(%tenant, %deployment, plugin = name, version,
-            "a plugin keeps failing: going back to the version that ran before");
-        let gone_back = self.change(key.clone(), previous.revision, previous.config, previous.rule, true).await;
-        match gone_back {
-            Ok(_) => {}
-            Err(crate::DeployError::Runtime(RuntimeError::Closed)) => {}
-            Err(error) => tracing::error!(%tenant, %deployment, %error, "the earlier version could not be put back"),
-        }
     }
 }
 

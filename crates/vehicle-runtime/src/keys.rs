@@ -13,6 +13,9 @@ pub(crate) const ADMISSION_VEHICLES: &[u8] = b"admission/vehicle/";
 /// In the telemetry log: up to which offset the states of admission go.
 pub(crate) const ADMISSION_OFFSET: &[u8] = b"admission/offset";
 
+/// In the telemetry log: readings that admission knows of, by vehicle, span of event time and checkpoint.
+const ADMISSION_KNOWN: &[u8] = b"admission/known/";
+
 /// Tenant and name: what a deployment is known by.
 pub(crate) type DeploymentKey = (TenantId, DeploymentName);
 
@@ -22,6 +25,16 @@ pub(crate) fn vehicle(key: VehicleKey) -> Vec<u8> {
 
 pub(crate) fn admission_vehicle(key: VehicleKey) -> Vec<u8> {
     [ADMISSION_VEHICLES, &key.0.to_be_bytes()].concat()
+}
+
+/// Readings of a vehicle in one span of event time.
+pub(crate) fn admission_known(vehicle: VehicleKey, span: i64) -> Vec<u8> {
+    [ADMISSION_KNOWN, &vehicle.0.to_be_bytes(), &span.to_be_bytes()].concat()
+}
+
+/// Those of them that left the memory at hand before the checkpoint at offset `next`.
+pub(crate) fn admission_known_page(vehicle: VehicleKey, span: i64, next: u64) -> Vec<u8> {
+    [admission_known(vehicle, span).as_slice(), &next.to_be_bytes()].concat()
 }
 
 /// One activation. The generation counts all activations of a node, so that a revision may be activated twice.
@@ -35,7 +48,7 @@ pub(crate) fn rows_of(key: &DeploymentKey) -> Vec<u8> {
     format!("rows/{}/{}/", key.0, key.1).into_bytes()
 }
 
-/// The rows of a deployment since its state last began at zero, which was with activation `rows_since`.
+/// The rows of a deployment that began, at zero or by a migration, with activation `rows_since`.
 pub(crate) fn rows_since(key: &DeploymentKey, rows_since: u64) -> Vec<u8> {
     [rows_of(key).as_slice(), &rows_since.to_be_bytes()].concat()
 }

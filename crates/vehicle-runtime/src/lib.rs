@@ -27,10 +27,14 @@ mod keeper;
 mod keys;
 pub mod metrics;
 mod plugin;
+mod poison_letter;
 mod progress;
 mod record_format;
 mod recovery;
+mod repeat_archive;
+mod rows_plan;
 mod runtime;
+mod suspend;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -39,7 +43,7 @@ mod work_block;
 mod worker;
 
 pub use config::{Clock, Logs, RuntimeConfig, system_clock};
-pub use deployment::{Deployment, DeploymentState, SwapReport};
+pub use deployment::{Deployment, DeploymentState, RevisionId, Suspension, SuspensionCause, SwapReport};
 pub use error::{DeployError, RuntimeError, StartError};
 pub use plugin::{NoPlugins, PluginSource};
 pub use record_format::RecordError;

@@ -19,6 +19,10 @@ pub const PLUGIN_MS: &str = "drover_plugin_ms";
 pub const POISON_READINGS: &str = "drover_poison_readings";
 /// Times a plugin's breaker opened, by tenant and deployment.
 pub const BREAKER_OPENED: &str = "drover_plugin_breaker_opened";
+/// Times a deployment was suspended, by tenant and deployment.
+pub const SUSPENSIONS: &str = "drover_plugin_suspensions";
+/// Live readings that a suspended deployment was not shown, by tenant and deployment.
+pub const READINGS_MISSED: &str = "drover_plugin_readings_missed";
 /// Actors restarted after a panic.
 pub const ACTOR_RESTARTS: &str = "drover_actor_restarts";
 /// Vehicle actors that live.
@@ -39,6 +43,8 @@ pub(crate) struct Metrics {
     pub plugin_ms: Histogram<f64>,
     pub poison: Counter<u64>,
     pub breaker: Counter<u64>,
+    pub suspensions: Counter<u64>,
+    pub missed: Counter<u64>,
     pub restarts: Counter<u64>,
     pub live: UpDownCounter<i64>,
     pub checkpoint_ms: Histogram<f64>,
@@ -63,6 +69,8 @@ impl Metrics {
             plugin_ms: duration(PLUGIN_MS, "One call of a plugin, ms"),
             poison: counter(POISON_READINGS, "Readings on which an actor or a plugin failed"),
             breaker: counter(BREAKER_OPENED, "Times a plugin's breaker opened"),
+            suspensions: counter(SUSPENSIONS, "Times a deployment was suspended"),
+            missed: counter(READINGS_MISSED, "Live readings that a suspended deployment was not shown"),
             restarts: counter(ACTOR_RESTARTS, "Vehicle actors restarted after a panic"),
             live: level(ACTORS_LIVE, "Vehicle actors that live"),
             checkpoint_ms: duration(CHECKPOINT_MS, "From a checkpoint's barrier until it was durable, ms"),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 /// Finds a stored deployment's plugin again when a node restarts.
 pub trait PluginSource: Send + Sync + 'static {
-    /// The component with this hash, with this config.
+    /// The component with this hash, with this config. May block.
     ///
     /// # Errors
-    /// Why it cannot be had, for the operator.
+    /// Why it cannot be had, for the operator. The node starts nevertheless; the deployment is suspended.
     fn plugin(&self, hash: PluginHash, config: &serde_json::Value) -> Result<ConfiguredPlugin, String>;
 }
 
@@ -50,6 +50,22 @@ pub(crate) struct RuleFacts {
 pub(crate) trait RuleSource: Send + Sync {
     fn facts(&self) -> &RuleFacts;
     fn start(&self) -> Result<Box<dyn Rule>, String>;
+}
+
+/// A rule that cannot be had: what is known of it, and why.
+pub(crate) struct MissingRule {
+    pub facts: RuleFacts,
+    pub reason: String,
+}
+
+impl RuleSource for MissingRule {
+    fn facts(&self) -> &RuleFacts {
+        &self.facts
+    }
+
+    fn start(&self) -> Result<Box<dyn Rule>, String> {
+        Err(self.reason.clone())
+    }
 }
 
 /// Finds rules again; the inner form of [`PluginSource`].

@@ -3,7 +3,9 @@
 //! `DRVS`, kind (u8), version (u8), the body as postcard writes it, crc32c (u32, little-endian) over all before it.
 //! A released body is never edited: a change is a new version and an arm in the reader.
 
+use crate::deployment::{RevisionId, Suspension};
 use bytes::Bytes;
+use fleet_model::repeats::Known;
 use fleet_model::vehicle::LatestReading;
 use fleet_model::{AdmissionState, Reading, Sequence, TenantId, Timestamp, VehicleId, VehicleName, VehicleState};
 use serde::de::DeserializeOwned;
@@ -100,6 +102,7 @@ impl Record for CheckpointRecord {
 pub(crate) struct VehicleRecord {
     tenant: TenantId,
     vehicle: VehicleId,
+    counted_by: u64,
     applied: u64,
     readings: u64,
     late: u64,
@@ -125,6 +128,7 @@ impl VehicleRecord {
         Self {
             tenant: name.tenant.clone(),
             vehicle: name.vehicle.clone(),
+            counted_by: state.counted_by,
             applied: state.applied.0,
             readings: state.readings,
             late: state.late,
@@ -136,7 +140,13 @@ impl VehicleRecord {
         let latest = self
             .latest
             .map(|(sequence, reading)| LatestReading { sequence: Sequence(sequence), reading: reading.into_reading() });
-        let state = VehicleState { applied: Sequence(self.applied), latest, readings: self.readings, late: self.late };
+        let state = VehicleState {
+            counted_by: self.counted_by,
+            applied: Sequence(self.applied),
+            latest,
+            readings: self.readings,
+            late: self.late,
+        };
         (VehicleName::new(self.tenant, self.vehicle), state)
     }
 }
@@ -221,20 +231,31 @@ pub(crate) struct DeploymentRecord {
     pub name: String,
     /// Counts all activations of the node.
     pub generation: u64,
+    /// The activation that a rollback goes back to.
+    pub previous: Option<u64>,
     /// The tenant's count.
     pub revision: u64,
     /// Readings from this offset on see it.
     pub active_from: u64,
-    /// The activation with which its rows began at zero.
+    /// The activation with which its rows began, at zero or by a migration.
     pub rows_since: u64,
     /// SHA-256 of the component.
     pub plugin_hash: [u8; 32],
+    /// What the component said of itself, for a start at which it cannot be had.
+    pub plugin_name: String,
+    pub plugin_version: String,
+    pub state_version: u32,
+    pub row_bytes: u32,
     /// The config as JSON.
     pub config: String,
+    /// SHA-256 of it.
+    pub config_hash: [u8; 32],
     /// It ends here.
     pub retired: bool,
-    /// The breaker brought it back.
-    pub rolled_back: bool,
+    /// The breaker brought it back after that revision failed.
+    pub failed: Option<RevisionId>,
+    /// It decides nothing from here on.
+    pub suspended: Option<Suspension>,
 }
 
 impl Record for DeploymentRecord {
@@ -266,6 +287,17 @@ impl Record for AdmissionOffsetRecord {
     const VERSION: u8 = 1;
 }
 
+/// Readings that admission knows of, those of one vehicle and one span of event time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownRecord {
+    pub known: Vec<Known>,
+}
+
+impl Record for KnownRecord {
+    const KIND: u8 = 7;
+    const VERSION: u8 = 1;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,8 +307,8 @@ mod tests {
         let name = VehicleName::new("demo".parse().unwrap(), "WAW-1000".parse().unwrap());
         let mut state = VehicleState::default();
         let reading = Reading { speed: 12.5, ..Reading::fix(Timestamp(9), Timestamp(10), 52.0, 21.0) };
-        state.apply(Sequence(7), &reading);
-        state.apply(Sequence(8), &Reading { event_time: Timestamp(1), ..reading });
+        state.apply(5, Sequence(7), &reading);
+        state.apply(5, Sequence(8), &Reading { event_time: Timestamp(1), ..reading });
         let stored = encode(&VehicleRecord::of(&name, &state));
         assert_eq!(decode::<VehicleRecord>(&stored).unwrap().into_parts(), (name, state));
     }

@@ -1,20 +1,22 @@
 //! Coming back: the last checkpoint, then the readings after it through the same code as live ones.
 //!
 //! Each stretch of the log is applied with the deployments that were live there. The events that come out again have
-//! the ids that they had, and those that are in the events log already are dropped by the writer.
+//! the ids that they had, and those that are in the events log already are dropped by the writer. A deployment whose
+//! rule cannot be had is suspended, so that the node starts; its rows stay as they were at the checkpoint.
 
 use crate::config::Logs;
 use crate::dead_letter;
-use crate::deployment::{Activation, Stored as StoredActivation};
+use crate::deployment::{self, Activation, Running, Stored as StoredActivation, Suspension};
 use crate::error::{DeployError, RuntimeError, StartError};
 use crate::event_writer::{Known, ToWriter};
 use crate::keys::{self, DeploymentKey};
-use crate::plugin::{RuleFinder, RuleSource};
+use crate::plugin::{MissingRule, RuleFacts, RuleFinder, RuleSource};
 use crate::record_format::{self, CheckpointRecord, DeploymentRecord, RecordError, RowRecord, VehicleRecord};
+use crate::rows_plan::Instances;
 use crate::runtime::Core;
 use crate::swap::start_instances;
 use crate::work_block::worker_of;
-use crate::worker::Job;
+use crate::worker::{Job, RowsChange};
 use event_log::{Block, EventLog, Offset, Stream};
 use fleet_model::{EventId, VehicleKey, VehicleName, VehicleState};
 use fleet_wire::{Frame, ReadingFrame};
@@ -43,8 +45,8 @@ struct Change {
     key: DeploymentKey,
     record: DeploymentRecord,
     config: serde_json::Value,
-    /// `None` for an end, and for what is not needed any more.
-    rule: Option<Arc<dyn RuleSource>>,
+    /// Present, or why not, where it is needed.
+    rule: Result<Arc<dyn RuleSource>, String>,
 }
 
 impl Stored {
@@ -59,7 +61,7 @@ fn record_error(key: &[u8]) -> impl FnOnce(RecordError) -> StartError + '_ {
 }
 
 /// Reads what is stored, and finds the plugins that are needed.
-pub(crate) fn read(logs: &Logs, finder: Arc<dyn RuleFinder>) -> Result<Stored, StartError> {
+pub(crate) fn read(logs: &Logs, finder: &dyn RuleFinder) -> Result<Stored, StartError> {
     let epoch = logs.telemetry.epoch();
     let checkpoint = match logs.events.snapshot(keys::CHECKPOINT)? {
         Some(value) => record_format::decode::<CheckpointRecord>(&value).map_err(record_error(keys::CHECKPOINT))?,
@@ -88,7 +90,7 @@ pub(crate) fn read(logs: &Logs, finder: Arc<dyn RuleFinder>) -> Result<Stored, S
         let (name, state) = record.into_parts();
         vehicles.push((Arc::new(name), state));
     }
-    let changes = read_changes(logs, &*finder, checkpoint.generation)?;
+    let changes = read_changes(logs, finder, checkpoint.generation)?;
     Ok(Stored { checkpoint, telemetry_first, vehicles, changes })
 }
 
@@ -100,29 +102,25 @@ fn read_changes(logs: &Logs, finder: &dyn RuleFinder, known: u64) -> Result<Vec<
         let tenant = record.tenant.parse().map_err(|error| damaged(format!("{error}")))?;
         let name = record.name.parse().map_err(|error| damaged(format!("{error}")))?;
         let config = serde_json::from_str(&record.config).map_err(|error| damaged(error.to_string()))?;
-        changes.push(Change { key: (tenant, name), record, config, rule: None });
+        changes.push(Change { key: (tenant, name), record, config, rule: Err("it is not needed".into()) });
     }
     changes.sort_by_key(|change| change.record.generation);
-    for index in 0..changes.len() {
-        let change = &changes[index];
+    let stored: Vec<_> = changes.iter().map(|change| StoredActivation::of(&change.key, &change.record)).collect();
+    let needed = deployment::needed(&stored, known);
+    for change in &mut changes {
         let record = &change.record;
-        if record.retired {
+        if record.retired || record.suspended.is_some() || !needed.contains(&record.generation) {
             continue;
         }
-        let follower = changes[index + 1..].iter().find(|later| later.key == change.key);
-        let needed = follower.is_none_or(|follower| follower.record.generation > known);
-        let ended = follower.is_some_and(|follower| follower.record.retired);
-        if !needed && ended {
-            continue;
-        }
-        match finder.find(record.plugin_hash, &change.config) {
-            Ok(rule) => changes[index].rule = Some(rule),
-            Err(reason) if needed => {
-                let (tenant, deployment) = (record.tenant.clone(), record.name.clone());
-                return Err(StartError::Plugin { tenant, deployment, reason });
-            }
-            Err(reason) => tracing::warn!(%reason, tenant = record.tenant, deployment = record.name,
-                revision = record.revision, "an earlier revision is gone: no rollback to it"),
+        change.rule = finder.find(record.plugin_hash, &change.config);
+        if let Err(reason) = &change.rule {
+            tracing::error!(
+                reason,
+                tenant = record.tenant,
+                deployment = record.name,
+                revision = record.revision,
+                "a stored deployment's plugin cannot be had"
+            );
         }
     }
     Ok(changes)
@@ -166,23 +164,10 @@ pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
         let stored = changes.iter().map(|change| StoredActivation::of(&change.key, &change.record));
         deployments.stored = stored.collect();
     }
-    let mut changes = changes.into_iter().peekable();
-    // What was live at the checkpoint, with the rows it had there.
-    let mut live = BTreeMap::new();
-    let mut previous = BTreeMap::new();
-    while let Some(change) = changes.next_if(|change| change.record.generation <= checkpoint.generation) {
-        let before = live.remove(&change.key);
-        if change.record.retired {
-            previous.remove(&change.key);
-        } else {
-            previous.insert(change.key.clone(), before);
-            live.insert(change.key.clone(), change);
-        }
-    }
-    for (key, change) in live {
-        let previous = previous.remove(&key).flatten();
-        bring_back(core, change, previous).await?;
-    }
+    let (before, after): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|change| change.record.generation <= checkpoint.generation);
+    let mut suspended = bring_back_all(core, before).await?;
+    let mut changes = after.into_iter().peekable();
     let mut applied = 0;
     let mut at = from;
     loop {
@@ -191,7 +176,7 @@ pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
         at = last.first + u64::from(last.count);
         for block in blocks {
             while let Some(change) = changes.next_if(|change| change.record.active_from <= block.first) {
-                replay_change(core, change).await?;
+                suspended.extend(replay_change(core, change).await?);
             }
             applied += u64::from(block.count);
             let (first, frame) = readings_of(block)?;
@@ -200,7 +185,7 @@ pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
         }
     }
     for change in changes {
-        replay_change(core, change).await?;
+        suspended.extend(replay_change(core, change).await?);
     }
     core.progress.settled(at).await.map_err(RuntimeError::Broken)?;
     core.tell_writer(ToWriter::ForgetKnown);
@@ -212,6 +197,10 @@ pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
     });
     for shown in shown {
         shown.await.map_err(|_| core.gone())?;
+    }
+    for Suspended { key, generation, suspension } in suspended {
+        // Stored only here: a start that finds the plugin after all replays as if nothing had been amiss.
+        core.suspend_or_log(&key, generation, suspension).await;
     }
     tracing::info!(
         checkpoint = checkpoint.telemetry_next,
@@ -234,28 +223,76 @@ fn load_vehicles(core: &Core, vehicles: Vec<(Arc<VehicleName>, VehicleState)>) {
     }
 }
 
+/// A deployment that could not be brought back, and is suspended for now.
+struct Suspended {
+    key: DeploymentKey,
+    generation: u64,
+    suspension: Suspension,
+}
+
+impl Suspended {
+    fn new(activation: &Activation, suspension: Suspension) -> Self {
+        Self { key: activation.key.clone(), generation: activation.generation, suspension }
+    }
+}
+
+/// What was live at the checkpoint, with the rows it had there.
+async fn bring_back_all(core: &Core, changes: Vec<Change>) -> Result<Vec<Suspended>, StartError> {
+    let mut stored: BTreeMap<u64, Change> = BTreeMap::new();
+    let mut live: BTreeMap<DeploymentKey, u64> = BTreeMap::new();
+    for change in changes {
+        live.insert(change.key.clone(), change.record.generation);
+        stored.insert(change.record.generation, change);
+    }
+    let mut suspended = Vec::new();
+    for generation in live.into_values() {
+        let Some(change) = stored.remove(&generation).filter(|change| !change.record.retired) else { continue };
+        let previous = change.record.previous.and_then(|previous| stored.remove(&previous));
+        suspended.extend(bring_back(core, activation_of(change), previous.map(activation_of)).await?);
+    }
+    Ok(suspended)
+}
+
 /// An activation as it was at the checkpoint, rows and all.
-async fn bring_back(core: &Core, change: Change, previous: Option<Change>) -> Result<(), StartError> {
-    let Some(activation) = activation_of(change) else { return Ok(()) };
-    let key = activation.key.clone();
-    let failed = |error: DeployError| plugin_error(&key, &error);
-    let instances = start_instances(activation.rule.clone(), core.workers.len()).await.map_err(failed)?;
-    let rows = read_rows(core, &activation)?;
-    let changes = instances.into_iter().map(crate::worker::RowsChange::Zero).collect();
-    core.cast_swap(&activation, changes);
-    let mut loaded = Vec::new();
-    for (worker, rows) in rows.into_iter().enumerate() {
-        let (done, answer) = oneshot::channel();
-        loaded.push(answer);
-        core.cast(worker, Job::LoadRows { key: key.clone(), rows, done });
+async fn bring_back(
+    core: &Core,
+    mut activation: Activation,
+    previous: Option<Activation>,
+) -> Result<Option<Suspended>, StartError> {
+    let (instances, suspension) = instances_of(core, &mut activation).await;
+    let changes = instances.into_iter().map(RowsChange::Zero).collect();
+    core.cast_swap(&activation, previous.clone(), changes);
+    let behind = previous.filter(|previous| previous.rows_since != activation.rows_since);
+    for activation in [Some(&activation), behind.as_ref()].into_iter().flatten() {
+        let mut loaded = Vec::new();
+        for (worker, rows) in read_rows(core, activation)?.into_iter().enumerate() {
+            let (done, answer) = oneshot::channel();
+            loaded.push(answer);
+            let (key, since) = (activation.key.clone(), activation.rows_since);
+            core.cast(worker, Job::LoadRows { key, since, rows, done });
+        }
+        for loaded in loaded {
+            loaded.await.map_err(|_| core.gone())?;
+        }
     }
-    for loaded in loaded {
-        loaded.await.map_err(|_| core.gone())?;
+    Ok(suspension.map(|suspension| Suspended::new(&activation, suspension)))
+}
+
+/// One instance for each worker; none, and why, when that cannot be. It is suspended then.
+async fn instances_of(core: &Core, activation: &mut Activation) -> (Instances, Option<Suspension>) {
+    let count = core.workers.len();
+    let none = || (0..count).map(|_| None).collect();
+    if activation.suspended.is_some() {
+        return (none(), None);
     }
-    if let Some(running) = core.deployments.lock().running.get_mut(&key) {
-        running.previous = previous.and_then(activation_of).filter(|_| !running.current.rolled_back);
+    match start_instances(activation.rule.clone(), count).await {
+        Ok(instances) => (instances, None),
+        Err(error) => {
+            let suspension = Suspension::unavailable(error.to_string());
+            activation.suspended = Some(suspension.clone());
+            (none(), Some(suspension))
+        }
     }
-    Ok(())
 }
 
 type RowsOfWorker = Vec<(VehicleKey, Vec<u8>)>;
@@ -286,41 +323,64 @@ fn read_rows(core: &Core, activation: &Activation) -> Result<Vec<RowsOfWorker>, 
 }
 
 /// A change that lies after the checkpoint, at its place between two blocks.
-async fn replay_change(core: &Core, change: Change) -> Result<(), StartError> {
+async fn replay_change(core: &Core, change: Change) -> Result<Option<Suspended>, StartError> {
     let key = change.key.clone();
+    let generation = change.record.generation;
     if change.record.retired {
-        core.front.lock().await.generation = change.record.generation;
+        core.front.lock().await.generation = generation;
         core.cast_all(|| Job::Retire { key: key.clone(), done: oneshot::channel().0 });
         core.deployments.lock().running.remove(&key);
-        return Ok(());
+        return Ok(None);
     }
-    let running = core.deployments.lock().running.get(&key).map(|running| running.current.clone());
-    let Some(mut activation) = activation_of(change) else { return Ok(()) };
-    let failed = |error: DeployError| plugin_error(&key, &error);
-    let instances = start_instances(activation.rule.clone(), core.workers.len()).await.map_err(failed)?;
-    let changes = core.prepare_rows(&mut activation, running.as_ref(), instances).await.map_err(failed)?;
-    core.front.lock().await.generation = activation.generation;
-    core.cast_swap(&activation, changes);
-    Ok(())
+    let running = core.deployments.lock().running.get(&key).cloned();
+    let mut activation = activation_of(change);
+    let (instances, mut suspension) = instances_of(core, &mut activation).await;
+    let prepared = core.prepare_rows(&mut activation, running.as_ref(), instances).await;
+    let (activation, previous, changes) = match (prepared, running) {
+        (Ok(changes), running) => {
+            let previous = Running::behind(running.as_ref(), &activation);
+            (activation, previous, changes)
+        }
+        (Err(DeployError::Runtime(error)), _) => return Err(error.into()),
+        // Its rows cannot be made now: those of before stay, suspended, and whoever deploys it again migrates them.
+        (Err(error), Some(Running { current, previous })) => {
+            let suspension = suspension.insert(Suspension::unavailable(error.to_string())).clone();
+            let changes = core.workers.iter().map(|_| RowsChange::Keep(None)).collect();
+            (Activation { generation, suspended: Some(suspension), ..current }, previous, changes)
+        }
+        // Rows that begin at zero cannot fail.
+        (Err(_), None) => return Ok(None),
+    };
+    core.front.lock().await.generation = generation;
+    core.cast_swap(&activation, previous, changes);
+    Ok(suspension.map(|suspension| Suspended::new(&activation, suspension)))
 }
 
-fn plugin_error(key: &DeploymentKey, error: &DeployError) -> StartError {
-    StartError::Plugin { tenant: key.0.to_string(), deployment: key.1.to_string(), reason: error.to_string() }
-}
-
-fn activation_of(change: Change) -> Option<Activation> {
+fn activation_of(change: Change) -> Activation {
     let Change { key, record, config, rule } = change;
-    Some(Activation {
+    let rule = rule.unwrap_or_else(|reason| {
+        let facts = RuleFacts {
+            hash: record.plugin_hash,
+            name: record.plugin_name,
+            version: record.plugin_version,
+            state_version: record.state_version,
+            row_bytes: record.row_bytes,
+        };
+        Arc::new(MissingRule { facts, reason })
+    });
+    Activation {
         key,
         generation: record.generation,
         revision: record.revision,
         active_from: record.active_from,
         rows_since: record.rows_since,
         config,
-        rule: rule?,
-        rolled_back: record.rolled_back,
+        config_hash: record.config_hash,
+        rule,
+        failed: record.failed,
+        suspended: record.suspended,
         swap: None,
-    })
+    }
 }
 
 fn readings_of(block: Block) -> Result<(Offset, ReadingFrame), StartError> {

@@ -9,16 +9,18 @@ use crate::metrics::Metrics;
 use crate::plugin::{PluginFinder, PluginSource, RuleFinder};
 use crate::progress::Progress;
 use crate::work_block::WorkBlock;
-use crate::worker::{Fault, Job, PartOfBlock, PoisonBatch, Shared, ToWorker, Worker};
+use crate::worker::{Fault, Job, PartOfBlock, Shared, ToWorker, Trouble, Worker};
 use crate::{event_writer, keeper, recovery, worker};
 use event_log::Offset;
 use fleet_model::{VehicleName, VehicleState};
 use fleet_wire::ReadingFrame;
 use parking_lot::Mutex;
+use plugin_host::PluginHash;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 /// Blocks whose events may be on their way to the disk, over all workers.
 pub(crate) const OPEN_BLOCKS_MAX: usize = 64;
@@ -54,7 +56,13 @@ struct Threads {
     workers: Vec<std::thread::JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
     writer_stop: Arc<std::sync::atomic::AtomicBool>,
-    keeper: Option<tokio::task::JoinHandle<()>>,
+    keeper: Option<Keeper>,
+}
+
+/// The keeper's task. It ends when `stop` is dropped, after what it is at.
+struct Keeper {
+    task: tokio::task::JoinHandle<()>,
+    stop: oneshot::Sender<()>,
 }
 
 /// What the parts of a runtime share.
@@ -69,6 +77,8 @@ pub(crate) struct Core {
     /// Blocks and barriers enter here, one after the other.
     pub front: tokio::sync::Mutex<Front>,
     pub deployments: Mutex<Deployments>,
+    /// Told whenever `deployments` shows something else.
+    pub changed: watch::Sender<()>,
     /// One change of deployments at a time.
     pub deploying: tokio::sync::Mutex<()>,
     /// While a swap goes on: where blocks that wait for it report how long they took.
@@ -106,7 +116,7 @@ pub(crate) struct Parts {
 impl Runtime {
     /// Loads the last checkpoint, applies the readings that were logged after it, and is ready. Events that were
     /// written already are recognised by their id and not written again. `plugins` finds the plugins of the stored
-    /// deployments.
+    /// deployments; one whose plugin cannot be had is suspended, and the runtime starts without it.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -123,10 +133,15 @@ impl Runtime {
 
     pub(crate) async fn start_with(config: RuntimeConfig, logs: Logs, parts: Parts) -> Result<Arc<Self>, StartError> {
         let Parts { sink, finder, clock, fault } = parts;
-        let stored = recovery::read(&logs, finder)?;
+        let stored = {
+            // Plugins may have to be compiled.
+            let logs = logs.clone();
+            let read = tokio::task::spawn_blocking(move || recovery::read(&logs, &*finder));
+            read.await.map_err(|error| StartError::Thread(error.to_string()))??
+        };
         let metrics = Metrics::new();
         let progress = Arc::new(Progress::new(stored.telemetry_next()));
-        let (poison, poisoned) = mpsc::unbounded_channel();
+        let (trouble, troubles) = mpsc::unbounded_channel();
         let thread_error = |error: std::io::Error| StartError::Thread(error.to_string());
         let known = recovery::known(&logs, &stored)?;
         let writer = event_writer::start(logs.clone(), clock.clone(), metrics.clone(), known, progress.clone())
@@ -136,7 +151,7 @@ impl Runtime {
             metrics: metrics.clone(),
             sink,
             writer: writer.sender.clone(),
-            poison,
+            trouble,
             fault,
             workers: config.worker_count(),
             passivate_after_ms: config.passivate_after_s as i64 * 1_000,
@@ -155,9 +170,10 @@ impl Runtime {
         let runtime = Self::assemble(config, logs, clock, metrics, progress, writer, workers, &stored);
         recovery::run(&runtime.core, stored).await?;
         let due = runtime.core.checkpoint_due.clone();
-        let keeper = tokio::spawn(keeper::run(Arc::downgrade(&runtime.core), due, poisoned));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(keeper::run(Arc::downgrade(&runtime.core), due, troubles, stopped));
         if let Some(threads) = runtime.threads.lock().as_mut() {
-            threads.keeper = Some(keeper);
+            threads.keeper = Some(Keeper { task, stop });
         }
         Ok(runtime)
     }
@@ -189,6 +205,7 @@ impl Runtime {
             writer: Mutex::new(Some(sender)),
             front: tokio::sync::Mutex::new(Front { next: stored.telemetry_next(), generation: 0, closed: false }),
             deployments: Mutex::default(),
+            changed: watch::channel(()).0,
             deploying: tokio::sync::Mutex::default(),
             swapping: Mutex::default(),
             checkpoints: tokio::sync::Mutex::new(Checkpoints::after(stored.telemetry_next())),
@@ -221,6 +238,23 @@ impl Runtime {
     #[must_use]
     pub fn deployments(&self) -> Vec<DeploymentState> {
         self.core.deployments.lock().running.values().map(|running| running.current.state()).collect()
+    }
+
+    /// Changes whenever [`Runtime::deployments`] does, by whomever: an operator, the breaker, a failing plugin.
+    #[must_use]
+    pub fn deployments_changed(&self) -> watch::Receiver<()> {
+        self.core.changed.subscribe()
+    }
+
+    /// Plugins that run, that a rollback goes back to, or that a restart needs to get from the last checkpoint to now.
+    #[must_use]
+    pub fn plugins_needed(&self) -> BTreeSet<PluginHash> {
+        let deployments = self.core.deployments.lock();
+        let activations =
+            deployments.running.values().flat_map(|running| [Some(&running.current), running.previous.as_ref()]);
+        let run = activations.flatten().map(|activation| PluginHash(activation.rule.facts().hash));
+        let stored = deployments.stored.iter().filter(|stored| !stored.retired).map(|stored| stored.plugin_hash);
+        run.chain(stored).collect()
     }
 
     /// Every reading below is applied, and the events it caused are durable.
@@ -257,9 +291,10 @@ impl Runtime {
             front.next
         };
         let keeper = self.threads.lock().as_mut().and_then(|threads| threads.keeper.take());
-        if let Some(keeper) = keeper {
-            keeper.abort();
-            let _ = keeper.await;
+        if let Some(Keeper { task, stop }) = keeper {
+            // Not aborted: a checkpoint under way has the workers' changes already, and the last one would lack them.
+            drop(stop);
+            let _ = task.await;
         }
         let drained = self.core.progress.settled(next).await.map_err(RuntimeError::Broken);
         let checkpointed = match drained {
@@ -286,7 +321,7 @@ impl Drop for Runtime {
 impl Threads {
     fn end(self, core: &Core) {
         if let Some(keeper) = self.keeper {
-            keeper.abort();
+            keeper.task.abort();
         }
         self.writer_stop.store(true, std::sync::atomic::Ordering::Release);
         for worker in &core.workers {
@@ -374,4 +409,4 @@ impl Core {
 }
 
 /// What the keeper hears from the plugin stage.
-pub(crate) type Poisoned = mpsc::UnboundedReceiver<PoisonBatch>;
+pub(crate) type Troubles = mpsc::UnboundedReceiver<Trouble>;

@@ -6,11 +6,12 @@
 //! The record says from which offset the new activation sees readings. It is durable before any worker changes, so a
 //! replay changes at the same offset. While the front is held the workers finish what they have.
 
-use crate::deployment::{Activation, Deployment, Running, Stored, SwapReport};
+use crate::deployment::{Activation, Deployment, RevisionId, Running, Stored, SwapReport};
 use crate::error::{DeployError, RuntimeError};
 use crate::keys::{self, DeploymentKey};
-use crate::plugin::{PluginRule, Rule, RuleFacts, RuleSource};
+use crate::plugin::{PluginRule, RuleSource};
 use crate::record_format::{DeploymentRecord, encode};
+use crate::rows_plan::Instances;
 use crate::runtime::{Core, Runtime};
 use crate::worker::{Job, RowsChange, Swap};
 use event_log::{Commit, Snapshot};
@@ -22,37 +23,37 @@ use tokio::sync::{mpsc, oneshot};
 /// How long a swap's figures wait for the blocks that it delayed.
 const FIGURES_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// What becomes of the rows of the activation that runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RowsPlan {
-    Keep,
-    Zero,
-    Migrate,
+/// What a deployment shall change to.
+pub(crate) struct Change {
+    pub key: DeploymentKey,
+    pub revision: u64,
+    pub config: serde_json::Value,
+    pub rule: Arc<dyn RuleSource>,
+    /// The revision that failed and gives way to this one.
+    pub failed: Option<RevisionId>,
+    /// Only if this activation still runs when it is this change's turn.
+    pub only_after: Option<u64>,
 }
 
-fn plan(running: Option<&Activation>, next: &RuleFacts) -> RowsPlan {
-    let Some(running) = running else { return RowsPlan::Zero };
-    let facts = running.rule.facts();
-    if facts.name != next.name {
-        RowsPlan::Zero
-    } else if (facts.state_version, facts.row_bytes) == (next.state_version, next.row_bytes) {
-        RowsPlan::Keep
-    } else {
-        RowsPlan::Migrate
+impl Change {
+    /// To this rule, whatever runs.
+    pub(crate) fn to(key: DeploymentKey, revision: u64, config: serde_json::Value, rule: Arc<dyn RuleSource>) -> Self {
+        Self { key, revision, config, rule, failed: None, only_after: None }
     }
 }
 
 impl Runtime {
     /// Puts a plugin to work, or changes a deployment that runs, between two blocks. When it returns, the change is
     /// durable and every worker has changed. The state of the vehicles is kept when the plugin's name and state
-    /// version are those of the running one, migrated when only the name is, and begins at zero otherwise.
+    /// version are those of the running one, migrated when only the name is, and begins at zero otherwise. Going back
+    /// to what ran before takes up the state that it had when it was replaced.
     ///
     /// # Errors
     /// See [`DeployError`]; what ran before still runs.
     pub async fn deploy(&self, deployment: Deployment) -> Result<SwapReport, DeployError> {
         let Deployment { tenant, name, revision, config, plugin } = deployment;
         let rule = Arc::new(PluginRule::of(plugin));
-        self.core.change((tenant, name), revision, config, rule, false).await
+        self.core.change(Change::to((tenant, name), revision, config, rule)).await
     }
 
     /// Ends a deployment between two blocks. Its rows are forgotten.
@@ -68,7 +69,7 @@ impl Runtime {
             let Some(running) = deployments.running.get(&key) else {
                 return Err(DeployError::Unknown { tenant: tenant.to_string(), name: name.to_string() });
             };
-            let mut record = running.current.record();
+            let mut record = running.current.record(None);
             record.generation = deployments.take_generation();
             record
         };
@@ -89,6 +90,7 @@ impl Runtime {
             });
             core.deployments.lock().running.remove(&key);
         }
+        core.changed.send_replace(());
         for done in done {
             done.await.map_err(|_| core.gone())?;
         }
@@ -98,30 +100,27 @@ impl Runtime {
 
 impl Core {
     /// Changes a deployment to another rule. See [`Runtime::deploy`].
-    pub(crate) async fn change(
-        &self,
-        key: DeploymentKey,
-        revision: u64,
-        config: serde_json::Value,
-        rule: Arc<dyn RuleSource>,
-        rolled_back: bool,
-    ) -> Result<SwapReport, DeployError> {
+    pub(crate) async fn change(&self, change: Change) -> Result<SwapReport, DeployError> {
+        let Change { key, revision, config, rule, failed, only_after } = change;
         let _one = self.deploying.lock().await;
+        let running = self.deployments.lock().running.get(&key).cloned();
+        let runs = running.as_ref().map(|running| running.current.generation);
+        if only_after.is_some() && only_after != runs {
+            return Err(DeployError::Superseded);
+        }
         let instances = start_instances(rule.clone(), self.workers.len()).await?;
-        let (running, generation) = {
-            let mut deployments = self.deployments.lock();
-            let running = deployments.running.get(&key).map(|running| running.current.clone());
-            (running, deployments.take_generation())
-        };
+        let generation = self.deployments.lock().take_generation();
         let mut activation = Activation {
             key,
             generation,
             revision,
             active_from: 0,
             rows_since: generation,
+            config_hash: RevisionId::hash_of(&config),
             config,
             rule,
-            rolled_back,
+            failed,
+            suspended: None,
             swap: None,
         };
         let (delayed, mut slow) = mpsc::unbounded_channel();
@@ -132,7 +131,7 @@ impl Core {
         swapped?;
         let swap_ms = begun.elapsed().as_secs_f64() * 1_000.0;
         let mut report = SwapReport {
-            from: running.as_ref().map(Activation::title),
+            from: running.as_ref().map(|running| running.current.title()),
             to: activation.title(),
             swap_ms,
             ..SwapReport::default()
@@ -150,17 +149,19 @@ impl Core {
         if let Some(running) = self.deployments.lock().running.get_mut(&activation.key) {
             running.current.swap = Some(report.clone());
         }
+        self.changed.send_replace(());
         tracing::info!(tenant = %activation.key.0, deployment = %activation.key.1, plugin = report.to.0,
             version = report.to.1, revision, offset = activation.active_from, swap_ms,
             batches_delayed = report.batches_delayed, "deployment changed");
         Ok(report)
     }
 
-    async fn swap_at_front(
+    /// The change itself, between two blocks. The caller holds `deploying`.
+    pub(crate) async fn swap_at_front(
         &self,
         activation: &mut Activation,
-        running: Option<&Activation>,
-        instances: Vec<Box<dyn Rule>>,
+        running: Option<&Running>,
+        instances: Instances,
     ) -> Result<(), DeployError> {
         let swapped = {
             let mut front = self.front.lock().await;
@@ -169,12 +170,13 @@ impl Core {
             }
             activation.active_from = front.next;
             let changes = self.prepare_rows(activation, running, instances).await?;
-            if let Err(error) = self.store(&activation.key, &activation.record()).await {
-                self.cast_all(|| Job::DropMigrated { key: activation.key.clone() });
+            let previous = Running::behind(running, activation);
+            if let Err(error) = self.store(&activation.key, &activation.record(previous.as_ref())).await {
+                self.drop_migrated(activation);
                 return Err(error);
             }
             front.generation = activation.generation;
-            self.cast_swap(activation, changes)
+            self.cast_swap(activation, previous, changes)
         };
         for done in swapped {
             done.await.map_err(|_| self.gone())?;
@@ -182,76 +184,24 @@ impl Core {
         Ok(())
     }
 
-    /// Decides what becomes of the rows, and has them migrated beside the running ones when they need it.
-    pub(crate) async fn prepare_rows(
-        &self,
-        activation: &mut Activation,
-        running: Option<&Activation>,
-        instances: Vec<Box<dyn Rule>>,
-    ) -> Result<Vec<RowsChange>, DeployError> {
-        let plan = plan(running, activation.rule.facts());
-        match (plan, running) {
-            (RowsPlan::Keep, Some(running)) => {
-                activation.rows_since = running.rows_since;
-                Ok(instances.into_iter().map(RowsChange::Keep).collect())
-            }
-            (RowsPlan::Migrate, Some(running)) => {
-                activation.rows_since = running.rows_since;
-                let count = instances.len();
-                self.migrate(activation, running, instances).await?;
-                Ok((0..count).map(|_| RowsChange::Migrated).collect())
-            }
-            _ => {
-                activation.rows_since = activation.generation;
-                Ok(instances.into_iter().map(RowsChange::Zero).collect())
-            }
-        }
-    }
-
-    async fn migrate(
+    /// Lets every worker change after what it has in its row. What runs is noted at once.
+    pub(crate) fn cast_swap(
         &self,
         activation: &Activation,
-        running: &Activation,
-        instances: Vec<Box<dyn Rule>>,
-    ) -> Result<(), DeployError> {
-        let row_bytes = activation.rule.facts().row_bytes;
-        let mut answers = Vec::new();
-        for (worker, rule) in instances.into_iter().enumerate() {
-            let (done, answer) = oneshot::channel();
-            answers.push(answer);
-            self.cast(worker, Job::Migrate { key: activation.key.clone(), rule, row_bytes, done });
-        }
-        let mut failed = None;
-        for answer in answers {
-            if let Err(reason) = answer.await.map_err(|_| self.gone())? {
-                failed = Some(reason);
-            }
-        }
-        let Some(reason) = failed else { return Ok(()) };
-        self.cast_all(|| Job::DropMigrated { key: activation.key.clone() });
-        let (name, version) = activation.title();
-        Err(DeployError::Migrate {
-            plugin: format!("{name} {version}"),
-            from_version: running.rule.facts().version.clone(),
-            from_state: running.rule.facts().state_version,
-            reason,
-        })
-    }
-
-    /// Lets every worker change after what it has in its row. What runs is noted at once.
-    pub(crate) fn cast_swap(&self, activation: &Activation, changes: Vec<RowsChange>) -> Vec<oneshot::Receiver<()>> {
+        previous: Option<Activation>,
+        changes: Vec<RowsChange>,
+    ) -> Vec<oneshot::Receiver<()>> {
         let mut swapped = Vec::with_capacity(changes.len());
         let shared = Arc::new(activation.clone());
+        let behind = previous.as_ref().map(Activation::rows_shape).filter(|rows| rows.since != activation.rows_since);
         for (worker, rows) in changes.into_iter().enumerate() {
             let (done, answer) = oneshot::channel();
             swapped.push(answer);
-            self.cast(worker, Job::Swap(Box::new(Swap { activation: shared.clone(), rows, done })));
+            self.cast(worker, Job::Swap(Box::new(Swap { activation: shared.clone(), rows, behind, done })));
         }
-        let mut deployments = self.deployments.lock();
-        let before = deployments.running.remove(&activation.key);
-        // What the breaker threw out is not what one goes back to.
-        let previous = before.map(|before| before.current).filter(|_| !activation.rolled_back);
-        deployments.running.insert(activation.key.clone(), Running { current: activation.clone(), previous });
+        let running = Running { current: activation.clone(), previous };
+        self.deployments.lock().running.insert(activation.key.clone(), running);
+        self.changed.send_replace(());
         swapped
     }
 
@@ -264,11 +214,9 @@ impl Core {
 }
 
 /// One instance for each worker, made off the path.
-pub(crate) async fn start_instances(
-    rule: Arc<dyn RuleSource>,
-    count: usize,
-) -> Result<Vec<Box<dyn Rule>>, DeployError> {
-    let started = tokio::task::spawn_blocking(move || (0..count).map(|_| rule.start()).collect::<Result<Vec<_>, _>>());
+pub(crate) async fn start_instances(rule: Arc<dyn RuleSource>, count: usize) -> Result<Instances, DeployError> {
+    let started =
+        tokio::task::spawn_blocking(move || (0..count).map(|_| rule.start().map(Some)).collect::<Result<Vec<_>, _>>());
     let started = started.await.map_err(|error| DeployError::Instantiate(error.to_string()))?;
     started.map_err(DeployError::Instantiate)
 }

@@ -8,6 +8,9 @@ pub(crate) mod fleet;
 mod geofence;
 mod model;
 mod native_rule;
+#[path = "../../../system-tests/src/skipped.rs"]
+mod skipped;
+mod suspensions;
 mod swaps;
 mod traces;
 mod world;

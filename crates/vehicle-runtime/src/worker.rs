@@ -1,6 +1,7 @@
 //! A worker: one thread with one current-thread runtime, one shard supervisor on it, and the actors of its vehicles.
 
 mod batch;
+mod between_blocks;
 mod job;
 mod migration;
 mod plugin_stage;
@@ -33,18 +34,28 @@ pub(crate) struct Shared {
     pub metrics: Metrics,
     pub sink: Arc<dyn StateSink>,
     pub writer: mpsc::UnboundedSender<ToWriter>,
-    pub poison: mpsc::UnboundedSender<PoisonBatch>,
+    pub trouble: mpsc::UnboundedSender<Trouble>,
     pub fault: Fault,
     pub workers: usize,
     pub passivate_after_ms: i64,
 }
 
-/// A plugin failed on a batch, twice.
+/// A rule that does not do its work.
 #[derive(Debug, Clone)]
-pub(crate) struct PoisonBatch {
+pub(crate) struct Trouble {
     pub key: DeploymentKey,
     pub generation: u64,
     pub at: Timestamp,
+    pub kind: TroubleKind,
+}
+
+/// What the trouble is.
+#[derive(Debug, Clone)]
+pub(crate) enum TroubleKind {
+    /// It failed on a batch, twice.
+    Poison,
+    /// No instance of it could be made, twice, which is no reading's fault: this worker shows it no more.
+    NoInstance(String),
 }
 
 /// The way to a worker.

@@ -2,21 +2,21 @@
 
 mod store;
 
-pub use store::PluginStore;
 pub(crate) use store::write_atomically;
+pub use store::{PluginError, PluginStore};
 
 use crate::uplink::{FetchError, UplinkHandle};
 use bytes::Bytes;
 use fleet_model::{DeploymentName, TenantId};
 use fleet_wire::control::{DeploymentPhase, DeploymentSet, DeploymentSpec, DeploymentStatus, SwapFigures};
 use futures_util::future::BoxFuture;
-use plugin_host::PluginHash;
+use plugin_host::{ConfiguredPlugin, PluginHash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::{DeployError, Deployment, DeploymentState, Runtime, SwapReport};
+use vehicle_runtime::{Deployment, DeploymentState, RevisionId, Runtime, SuspensionCause, SwapReport};
 
 /// First wait before a deployment that could not be tried is tried again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub struct Deployer {
 }
 
 struct Tried {
-    revision: u64,
+    id: RevisionId,
     error: Option<String>,
     /// Another try may go better.
     again: bool,
@@ -57,7 +57,7 @@ struct Tried {
 
 /// Why a deployment did not come about.
 enum Failure {
-    /// Trying again may help: no connection, no space.
+    /// Trying again may help: no connection, no space, a busy machine.
     Later(String),
     /// It will not.
     Refused(String),
@@ -79,18 +79,15 @@ impl Deployer {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut wanted = self.wanted.clone();
+        // The breaker, too, changes what runs.
+        let mut running = self.runtime.deployments_changed();
         let mut retry = RETRY_MIN;
         loop {
             let set = wanted.borrow_and_update().clone();
-            let complete = match &set {
-                Some(set) => {
-                    tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        complete = self.bring_about(set) => complete,
-                    }
-                }
-                // The cloud has not said anything: what ran before runs on.
-                None => true,
+            running.mark_unchanged();
+            let complete = tokio::select! {
+                () = shutdown.cancelled() => return,
+                complete = self.bring_about(set.as_ref()) => complete,
             };
             let wait = async {
                 if complete {
@@ -106,68 +103,113 @@ impl Deployer {
                     }
                     retry = RETRY_MIN;
                 }
+                changed = running.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 () = wait => retry = (retry * 2).min(RETRY_MAX),
             }
         }
     }
 
-    /// `false`: something is left to be tried again.
-    async fn bring_about(&mut self, set: &DeploymentSet) -> bool {
+    /// `set` is `None` while the cloud has not said anything: what ran before runs on. `false`: something is left to be
+    /// tried again.
+    async fn bring_about(&mut self, set: Option<&DeploymentSet>) -> bool {
+        let Some(set) = set else {
+            let complete = self.resume_all().await;
+            self.show(self.runtime.deployments().iter().map(of_running).collect());
+            return complete;
+        };
         let wanted: BTreeMap<Key, &DeploymentSpec> =
             set.deployments.iter().map(|spec| ((spec.tenant.clone(), spec.name.clone()), spec)).collect();
+        let mut complete = true;
         for running in self.runtime.deployments() {
             let key = (running.tenant.clone(), running.name.clone());
             if !wanted.contains_key(&key) {
                 match self.runtime.retire(&key.0, &key.1).await {
                     Ok(()) => tracing::info!(tenant = %key.0, deployment = %key.1, "deployment ended"),
-                    Err(error) => tracing::warn!(tenant = %key.0, deployment = %key.1, %error, "not ended"),
+                    Err(error) => {
+                        tracing::warn!(tenant = %key.0, deployment = %key.1, %error, "not ended; trying again");
+                        complete = false;
+                    }
                 }
             }
         }
-        self.tried.retain(|key, tried| wanted.get(key).is_some_and(|spec| spec.revision == tried.revision));
+        self.tried.retain(|key, tried| wanted.get(key).and_then(|spec| id_of(spec)).is_some_and(|id| id == tried.id));
         self.report(set);
         for (key, spec) in &wanted {
-            if self.is_settled(key, spec) {
+            let Some(id) = id_of(spec) else { continue };
+            if self.is_settled(key, &id) {
                 continue;
             }
-            let outcome = self.deploy(spec).await;
-            let (error, again) = match outcome {
-                Ok(()) => (None, false),
-                Err(Failure::Later(error)) => (Some(error), true),
-                Err(Failure::Refused(error)) => (Some(error), false),
+            let outcome = match self.running(key).filter(|running| running.id() == id) {
+                Some(suspended) => self.resume(&suspended).await,
+                None => self.deploy(spec, id.plugin_hash).await,
             };
-            if let Some(error) = &error {
-                tracing::warn!(tenant = %key.0, deployment = %key.1, revision = spec.revision, error, again, "not deployed; what runs stays");
-            }
-            self.tried.insert(key.clone(), Tried { revision: spec.revision, error, again });
+            self.note(key, id, outcome);
             self.report(set);
         }
         self.store.keep_only(self.in_use(set)).await;
+        complete && !self.tried.values().any(|tried| tried.again)
+    }
+
+    /// Without the cloud: what is suspended is taken up again when its plugin can be had after all.
+    async fn resume_all(&mut self) -> bool {
+        for running in self.runtime.deployments() {
+            let key = (running.tenant.clone(), running.name.clone());
+            if !self.is_settled(&key, &running.id()) {
+                let outcome = self.resume(&running).await;
+                self.note(&key, running.id(), outcome);
+            }
+        }
         !self.tried.values().any(|tried| tried.again)
     }
 
-    fn is_settled(&self, key: &Key, spec: &DeploymentSpec) -> bool {
-        let runs = self.running(key).is_some_and(|running| running.revision == spec.revision);
-        runs || self.tried.get(key).is_some_and(|tried| !tried.again)
+    fn note(&mut self, key: &Key, id: RevisionId, outcome: Result<(), Failure>) {
+        let (error, again) = match outcome {
+            Ok(()) => (None, false),
+            Err(Failure::Later(error)) => (Some(error), true),
+            Err(Failure::Refused(error)) => (Some(error), false),
+        };
+        if let Some(error) = &error {
+            tracing::warn!(tenant = %key.0, deployment = %key.1, revision = id.revision, error, again, "not deployed; what runs stays");
+        }
+        self.tried.insert(key.clone(), Tried { id, error, again });
+    }
+
+    /// It runs; or it failed on live data; or it was tried, and another try will not go better.
+    fn is_settled(&self, key: &Key, id: &RevisionId) -> bool {
+        let running = self.running(key);
+        let decided = running.is_some_and(|running| {
+            let suspended = running.suspended.as_ref().map(|suspension| suspension.cause);
+            running.failed.as_ref() == Some(id)
+                || running.id() == *id && suspended != Some(SuspensionCause::Unavailable)
+        });
+        let given_up =
+            self.tried.get(key).is_some_and(|tried| tried.id == *id && tried.error.is_some() && !tried.again);
+        decided || given_up
     }
 
     fn running(&self, key: &Key) -> Option<DeploymentState> {
         self.runtime.deployments().into_iter().find(|state| (&state.tenant, &state.name) == (&key.0, &key.1))
     }
 
-    async fn deploy(&self, spec: &DeploymentSpec) -> Result<(), Failure> {
-        let hash: PluginHash = spec
-            .plugin_hash
-            .parse()
-            .map_err(|_| Failure::Refused(format!("{:?} is no plugin hash", spec.plugin_hash)))?;
+    /// The component with its config, fetched from the cloud when it is not here.
+    async fn plugin(&self, hash: PluginHash, config: &serde_json::Value) -> Result<ConfiguredPlugin, Failure> {
         if !self.store.has(hash) {
-            let bytes = self.fetch.fetch(&spec.plugin_hash).await.map_err(|error| match error {
+            let bytes = self.fetch.fetch(&hash.to_string()).await.map_err(|error| match error {
                 FetchError::NotConnected | FetchError::Lost(_) => Failure::Later(error.to_string()),
                 FetchError::Refused(_) | FetchError::TooLong(_) => Failure::Refused(error.to_string()),
             })?;
             self.store.put(hash, bytes).await.map_err(Failure::Later)?;
         }
-        let plugin = self.store.configured(hash, spec.config.clone()).await.map_err(Failure::Refused)?;
+        let configured = self.store.configured(hash, config.clone()).await;
+        configured.map_err(|error| Failure::of(error.is_passing(), &error))
+    }
+
+    async fn deploy(&self, spec: &DeploymentSpec, hash: PluginHash) -> Result<(), Failure> {
+        let plugin = self.plugin(hash, &spec.config).await?;
         let deployment = Deployment {
             tenant: spec.tenant.clone(),
             name: spec.name.clone(),
@@ -175,10 +217,8 @@ impl Deployer {
             config: spec.config.clone(),
             plugin,
         };
-        let report = self.runtime.deploy(deployment).await.map_err(|error| match error {
-            DeployError::Commit(event_log::CommitError::Full(_)) => Failure::Later(error.to_string()),
-            _ => Failure::Refused(error.to_string()),
-        })?;
+        let deployed = self.runtime.deploy(deployment).await;
+        let report = deployed.map_err(|error| Failure::of(error.is_passing(), &error))?;
         tracing::info!(
             tenant = %spec.tenant,
             deployment = %spec.name,
@@ -192,25 +232,34 @@ impl Deployer {
         Ok(())
     }
 
-    /// What runs and what is wanted, so that the last good versions stay on disk.
+    async fn resume(&self, suspended: &DeploymentState) -> Result<(), Failure> {
+        let plugin = self.plugin(suspended.plugin_hash, &suspended.config).await?;
+        let resumed = self.runtime.resume(&suspended.tenant, &suspended.name, plugin).await;
+        resumed.map_err(|error| Failure::of(error.is_passing(), &error))?;
+        let (tenant, deployment) = (&suspended.tenant, &suspended.name);
+        tracing::info!(%tenant, %deployment, revision = suspended.revision, "a suspended deployment is taken up again");
+        Ok(())
+    }
+
+    /// What runs, what a rollback or a restart goes back to, and what is wanted: it stays on disk.
     fn in_use(&self, set: &DeploymentSet) -> Vec<PluginHash> {
-        let running = self.runtime.deployments().into_iter().map(|state| state.plugin_hash);
-        running.chain(set.deployments.iter().filter_map(|spec| spec.plugin_hash.parse().ok())).collect()
+        let needed = self.runtime.plugins_needed().into_iter();
+        needed.chain(set.deployments.iter().filter_map(|spec| spec.plugin_hash.parse().ok())).collect()
     }
 
     fn report(&self, set: &DeploymentSet) {
-        let status = set
-            .deployments
-            .iter()
-            .map(|spec| {
-                let key = (spec.tenant.clone(), spec.name.clone());
-                let running = self.running(&key);
-                match running {
-                    Some(running) if running.revision == spec.revision => of_running(&running),
-                    running => not_running(spec, running.as_ref(), self.tried.get(&key)),
-                }
-            })
-            .collect();
+        let status = |spec: &DeploymentSpec| {
+            let key = (spec.tenant.clone(), spec.name.clone());
+            let running = self.running(&key);
+            match (running, id_of(spec)) {
+                (Some(running), Some(id)) if running.id() == id => of_running(&running),
+                (running, id) => not_running(spec, id, running.as_ref(), self.tried.get(&key)),
+            }
+        };
+        self.show(set.deployments.iter().map(status).collect());
+    }
+
+    fn show(&self, status: Vec<DeploymentStatus>) {
         self.status.send_if_modified(|known| {
             let changed = *known != status;
             *known = status;
@@ -219,31 +268,68 @@ impl Deployer {
     }
 }
 
+impl Failure {
+    fn of(is_passing: bool, error: &impl std::fmt::Display) -> Self {
+        if is_passing { Self::Later(error.to_string()) } else { Self::Refused(error.to_string()) }
+    }
+}
+
+/// `None` when the cloud cannot give it out, or names no plugin.
+fn id_of(spec: &DeploymentSpec) -> Option<RevisionId> {
+    Some(RevisionId::of(spec.revision, spec.plugin_hash.parse().ok()?, &spec.config))
+}
+
 fn of_running(state: &DeploymentState) -> DeploymentStatus {
+    let (phase, error) = match &state.suspended {
+        None => {
+            let taken_back = || "a newer revision failed on live data and was taken back".to_owned();
+            (DeploymentPhase::Active, state.failed.as_ref().map(|_| taken_back()))
+        }
+        Some(suspension) => {
+            let phase = match suspension.cause {
+                SuspensionCause::Unavailable => DeploymentPhase::Loading,
+                SuspensionCause::Failed => DeploymentPhase::Refused,
+            };
+            (phase, Some(format!("suspended, it decides nothing: {}", suspension.reason)))
+        }
+    };
     DeploymentStatus {
         tenant: state.tenant.clone(),
         name: state.name.clone(),
         revision: state.revision,
-        state: DeploymentPhase::Active,
-        error: state.rolled_back.then(|| "a newer revision failed on live data and was taken back".to_owned()),
+        state: phase,
+        error,
         plugin_name: state.plugin_name.clone(),
         plugin_version: state.plugin_version.clone(),
         swap: state.swap.as_ref().map(swap_figures),
     }
 }
 
-fn not_running(spec: &DeploymentSpec, running: Option<&DeploymentState>, tried: Option<&Tried>) -> DeploymentStatus {
-    // It was put to work and does not run any more: the breaker took it back.
-    let taken_back = tried.is_some_and(|tried| tried.error.is_none()) && running.is_some_and(|state| state.rolled_back);
-    let error = tried.and_then(|tried| tried.error.clone());
-    let error =
-        error.or_else(|| taken_back.then(|| "it failed on live data; the version before runs again".to_owned()));
-    let refused = taken_back || tried.is_some_and(|tried| tried.error.is_some() && !tried.again);
+fn not_running(
+    spec: &DeploymentSpec,
+    id: Option<RevisionId>,
+    running: Option<&DeploymentState>,
+    tried: Option<&Tried>,
+) -> DeploymentStatus {
+    let failed = id.is_some() && running.is_some_and(|state| state.failed == id);
+    let (phase, error) = if failed {
+        let error = "it failed on live data; the version before runs again".to_owned();
+        (DeploymentPhase::Refused, Some(error))
+    } else if !spec.is_available() {
+        let error = "the cloud cannot give it out: it lost the component or its config; what ran before runs on";
+        (DeploymentPhase::Loading, Some(error.to_owned()))
+    } else if id.is_none() {
+        (DeploymentPhase::Refused, Some(format!("{:?} is no plugin hash", spec.plugin_hash)))
+    } else {
+        let refused = tried.is_some_and(|tried| tried.error.is_some() && !tried.again);
+        let phase = if refused { DeploymentPhase::Refused } else { DeploymentPhase::Loading };
+        (phase, tried.and_then(|tried| tried.error.clone()))
+    };
     DeploymentStatus {
         tenant: spec.tenant.clone(),
         name: spec.name.clone(),
         revision: spec.revision,
-        state: if refused { DeploymentPhase::Refused } else { DeploymentPhase::Loading },
+        state: phase,
         error,
         plugin_name: spec.plugin_name.clone(),
         plugin_version: spec.plugin_version.clone(),

@@ -1,7 +1,7 @@
 //! Plugins on disk: what the cloud sent, under its hash. The edge node starts from here without the cloud.
 
 use bytes::Bytes;
-use plugin_host::{ConfiguredPlugin, PluginEngine, PluginHash};
+use plugin_host::{CompileError, ConfigError, ConfiguredPlugin, InstantiateError, LoadError, PluginEngine, PluginHash};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,50 @@ const UNUSED_MAX: usize = 16;
 pub struct PluginStore {
     dir: PathBuf,
     engine: PluginEngine,
+}
+
+/// Why a plugin cannot be had with its config.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The file cannot be read.
+    #[error("{path}: {error}", path = .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file was not what its name says. It is removed, so that it is fetched again.
+    #[error("{path} was damaged and is removed: its hash was another", path = .0.display())]
+    Damaged(PathBuf),
+    /// The component.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The config.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A defect of ours.
+    #[error("it panicked: {0}")]
+    Panicked(String),
+}
+
+impl PluginError {
+    /// Whether the same plugin with the same config may go better another time: what is wrong is this machine's, or on
+    /// its disk.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Damaged(_) => true,
+            Self::Load(error) => matches!(
+                error,
+                LoadError::Compile(CompileError::Process(_)) | LoadError::Describe(InstantiateError::TimedOut)
+            ),
+            Self::Config(error) => {
+                matches!(error, ConfigError::Unchecked(_) | ConfigError::Plugin(InstantiateError::TimedOut))
+            }
+            Self::Panicked(_) => false,
+        }
+    }
 }
 
 impl PluginStore {
@@ -58,9 +102,24 @@ impl PluginStore {
         self: &Arc<Self>,
         hash: PluginHash,
         config: serde_json::Value,
-    ) -> Result<ConfiguredPlugin, String> {
+    ) -> Result<ConfiguredPlugin, PluginError> {
         let store = Arc::clone(self);
-        blocking(move || store.plugin(hash, &config)).await
+        let made = tokio::task::spawn_blocking(move || store.make(hash, &config)).await;
+        made.unwrap_or_else(|error| Err(PluginError::Panicked(error.to_string())))
+    }
+
+    fn make(&self, hash: PluginHash, config: &serde_json::Value) -> Result<ConfiguredPlugin, PluginError> {
+        let path = self.path(hash);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(PluginError::File { path, error }),
+        };
+        if PluginHash::of(&bytes) != hash {
+            // Fetched again at the next try.
+            let _ = std::fs::remove_file(&path);
+            return Err(PluginError::Damaged(path));
+        }
+        Ok(self.engine.load(&bytes)?.configure(config)?)
     }
 
     /// Deletes what is not in use, except for the newest few.
@@ -95,15 +154,7 @@ impl PluginStore {
 
 impl PluginSource for PluginStore {
     fn plugin(&self, hash: PluginHash, config: &serde_json::Value) -> Result<ConfiguredPlugin, String> {
-        let path = self.path(hash);
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        if PluginHash::of(&bytes) != hash {
-            // Fetched again at the next try.
-            let _ = std::fs::remove_file(&path);
-            return Err(format!("{} is damaged: its hash is another", path.display()));
-        }
-        let plugin = self.engine.load(&bytes).map_err(|error| error.to_string())?;
-        plugin.configure(config).map_err(|error| error.to_string())
+        self.make(hash, config).map_err(|error| error.to_string())
     }
 }
 

@@ -29,8 +29,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 const CREDIT_WAIT: Duration = Duration::from_millis(500);
 /// When a client without credits may come again, seconds.
 const RETRY_AFTER_S: u64 = 1;
-/// When a client may come again after the disk was full, seconds.
-const RETRY_AFTER_FULL_S: u64 = 5;
+/// When a client may come again after a failed commit or a shutdown, seconds.
+const RETRY_AFTER_FAILED_S: u64 = 5;
 
 /// The device link's routes.
 pub fn router(door: Arc<Door>) -> Router {
@@ -97,8 +97,12 @@ fn refused_json(refused: &Refused) -> Value {
 }
 
 fn unavailable(error: &IngestError) -> Problem {
-    let code = if *error == IngestError::Full { "disk_full" } else { "shutting_down" };
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()).retry_after(RETRY_AFTER_FULL_S)
+    let code = match error {
+        IngestError::Full(_) => "disk_full",
+        IngestError::NotStored(_) => "not_stored",
+        IngestError::Broken | IngestError::Closed => "shutting_down",
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()).retry_after(RETRY_AFTER_FAILED_S)
 }
 
 fn authenticate(door: &Door, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod credentials;
+pub mod elements;
 pub mod explain;
 pub mod http;
 pub mod listener;

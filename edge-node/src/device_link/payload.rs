@@ -3,13 +3,13 @@
 //! The quick pass takes a payload that is right. One that is not is read again element by element, so that one bad
 //! element does not take the others down, and each bad one is explained ([`super::explain`]).
 
+use super::elements::{Elements, is_array};
 use super::{explain, rfc3339};
 use fleet_model::reading::IGNITION_UNKNOWN;
 use fleet_model::{Reading, Refusal, Timestamp, VehicleName};
+use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, de::IgnoredAny};
 use serde_json::error::Category;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -88,16 +88,6 @@ pub fn parse(payload: &[u8], received: Timestamp, naming: &mut dyn Naming) -> Pa
     }
 }
 
-/// The bytes of one element, for its dead letter.
-#[must_use]
-pub fn element_bytes(payload: &[u8], index: u32) -> &[u8] {
-    if !is_array(payload) {
-        return payload;
-    }
-    let elements = serde_json::from_slice::<Vec<&RawValue>>(payload).unwrap_or_default();
-    elements.get(index as usize).map_or(payload, |element| element.get().as_bytes())
-}
-
 /// Cuts a text to `len_max` bytes without cutting a character.
 #[must_use]
 pub fn shorten(mut text: String, len_max: usize) -> String {
@@ -105,10 +95,6 @@ pub fn shorten(mut text: String, len_max: usize) -> String {
         text.truncate(text.floor_char_boundary(len_max));
     }
     text
-}
-
-fn is_array(payload: &[u8]) -> bool {
-    payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
 fn wrong_count(count: usize) -> Parsed {
@@ -120,46 +106,25 @@ fn wrong_count(count: usize) -> Parsed {
 }
 
 fn one_by_one(payload: &[u8], received: Timestamp, naming: &mut dyn Naming) -> Parsed {
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(payload) {
-        let (reason, detail) = not_json(payload, &error);
-        return Parsed::refused_whole(reason, detail);
-    }
-    let elements = if is_array(payload) {
-        serde_json::from_slice::<Vec<&RawValue>>(payload)
-    } else {
-        serde_json::from_slice::<&RawValue>(payload).map(|one| vec![one])
-    };
-    let elements = match elements {
-        Ok(elements) if !elements.is_empty() && elements.len() <= READINGS_MAX => elements,
+    let elements = match Elements::cut(payload) {
+        Ok(elements) if (1..=READINGS_MAX).contains(&elements.len()) => elements,
         Ok(elements) => return wrong_count(elements.len()),
         Err(error) => return Parsed::refused_whole(Refusal::MalformedJson, error.to_string()),
     };
     let mut parsed = Parsed::default();
-    for (index, element) in elements.into_iter().enumerate() {
-        let taken = match serde_json::from_str::<RawReading<'_>>(element.get()) {
-            Ok(raw) => raw.into_reading(received, naming),
-            // Only a number that is too large for a double passes the first check and fails here with this category.
-            Err(error) if error.classify() != Category::Data => Err(not_json(element.get().as_bytes(), &error)),
-            Err(error) => Err(explain::element(element.get(), &error)),
+    for (index, element) in elements.iter().enumerate() {
+        let taken = match element {
+            Ok(text) => match serde_json::from_str::<RawReading<'_>>(text) {
+                Ok(raw) => raw.into_reading(received, naming),
+                // Cutting does not read numbers: only one that is too large for a double fails here and not there.
+                Err(error) if error.classify() != Category::Data => Err((Refusal::NotFinite, error.to_string())),
+                Err(error) => Err(explain::element(text, &error)),
+            },
+            Err(detail) => Err((Refusal::NotFinite, detail)),
         };
         parsed.take(index, taken);
     }
     parsed
-}
-
-/// Python and JavaScript programs write `NaN` and `Infinity` into what they call JSON.
-fn not_json(payload: &[u8], error: &serde_json::Error) -> Complaint {
-    let line = payload.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let before = &line[..error.column().min(line.len())];
-    let word_from = before.iter().rposition(|b| !b.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
-    let word = &line[word_from..];
-    let not_finite = ["NaN", "Infinity", "nan", "inf"].iter().any(|name| word.starts_with(name.as_bytes()));
-    let reason = if not_finite || error.to_string().starts_with("number out of range") {
-        Refusal::NotFinite
-    } else {
-        Refusal::MalformedJson
-    };
-    (reason, shorten(error.to_string(), DETAIL_LEN_MAX))
 }
 
 impl Parsed {

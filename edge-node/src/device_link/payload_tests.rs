@@ -69,8 +69,12 @@ fn each_fault_has_its_reason_and_names_the_field() {
         (r#"{"latitude":52,}"#.into(), Refusal::MalformedJson, "column"),
         ("\u{feff}{}".into(), Refusal::MalformedJson, "expected value"),
         (format!(r#"{{"event_time_ms":1,{fix}}} x"#), Refusal::MalformedJson, "trailing"),
-        (r#"{"event_time_ms":1,"latitude":NaN,"longitude":21}"#.into(), Refusal::NotFinite, "column"),
-        (r#"{"event_time_ms":1,"latitude":-Infinity,"longitude":21}"#.into(), Refusal::NotFinite, "column"),
+        (r#"{"event_time_ms":1,"latitude":NaN,"longitude":21}"#.into(), Refusal::NotFinite, "/latitude: NaN"),
+        (
+            r#"{"event_time_ms":1,"latitude":-Infinity,"longitude":21}"#.into(),
+            Refusal::NotFinite,
+            "/latitude: -Infinity",
+        ),
         (r#"{"event_time_ms":1,"latitude":1e999,"longitude":21}"#.into(), Refusal::NotFinite, "out of range"),
         ("[]".into(), Refusal::WrongShape, "empty"),
         ("5".into(), Refusal::WrongShape, "object"),
@@ -121,7 +125,21 @@ fn a_bad_element_leaves_the_others_alone() {
     assert_eq!(parsed.elements.iter().map(|e| e.index).collect::<Vec<_>>(), [0, 2]);
     assert_eq!(parsed.refused.len(), 1);
     assert_eq!((parsed.refused[0].index, parsed.refused[0].reason), (1, Refusal::WrongShape));
-    assert_eq!(element_bytes(payload.as_bytes(), 1), br#"{"latitude":"x"}"#);
+}
+
+#[test]
+fn a_number_that_json_does_not_have_leaves_the_other_elements_alone() {
+    let parsed = read(
+        r#"[{"event_time_ms":1,"latitude":1,"longitude":2},{"event_time_ms":2,"latitude":NaN,"longitude":2},
+        {"event_time_ms":3,"latitude":3,"longitude":4,"speed":Infinity},{"event_time_ms":4,"latitude":1e999,"longitude":2},
+        {"event_time_ms":5,"latitude":3,"longitude":4,"vehicle":"NaN"}]"#,
+    );
+    assert_eq!(parsed.elements.iter().map(|e| e.index).collect::<Vec<_>>(), [0, 4]);
+    let refused: Vec<_> = parsed.refused.iter().map(|r| (r.index, r.reason)).collect();
+    assert_eq!(refused, [(1, Refusal::NotFinite), (2, Refusal::NotFinite), (3, Refusal::NotFinite)]);
+    assert!(parsed.refused[1].detail.starts_with("/speed: Infinity"), "{}", parsed.refused[1].detail);
+    // A fault of the payload as a whole is still one.
+    assert_eq!(only_refusal(r#"[{"event_time_ms":1,"latitude":NaN,"longitude":2},{"#).0, Refusal::MalformedJson);
 }
 
 #[test]
@@ -179,6 +197,17 @@ fn the_published_schema_and_the_parser_agree_on_a_table() {
         (with("longitude", json!(-181)), false),
         (with("heading", json!(361)), false),
         (with("fuel_level", json!(-1)), false),
+        (with("altitude", json!(-3.4e38)), true),
+        (with("altitude", json!(f32::MAX)), true),
+        (with("altitude", json!(1e39)), false),
+        (with("altitude", json!(-1e39)), false),
+        (with("speed", json!(1e39)), false),
+        (with("horizontal_accuracy", json!(1e39)), false),
+        (with("engine_hours", json!(-1e39)), false),
+        (with("engine_speed", json!(1e39)), false),
+        (with("engine_coolant_temperature", json!(-1e39)), false),
+        (with("battery_voltage", json!(1e39)), false),
+        (with("odometer", json!(1e39)), true),
         (with("ignition", json!("on")), false),
         (with("colour", json!("red")), false),
         (json!({"event_time": "2024-02-19 14:41:54", "latitude": 1, "longitude": 1}), false),
@@ -194,6 +223,8 @@ fn scalar() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(|b| json!(b)),
         (-400.0..400.0_f64).prop_map(|x| json!(x)),
         (-5..200_i64).prop_map(|x| json!(x)),
+        // Beyond what 32 bits hold, too.
+        (any::<bool>(), 30..45_i32).prop_map(|(minus, e)| json!(10_f64.powi(e) * if minus { -1.0 } else { 1.0 })),
         Just(json!("2024-02-19T14:41:54Z")),
         "[a-zA-Z0-9 ._:/-]{0,5}".prop_map(|text| json!(text)),
         Just(json!([])),
@@ -214,6 +245,7 @@ fn element() -> impl Strategy<Value = Value> {
         "horizontal_accuracy",
         "odometer",
         "engine_hours",
+        "engine_speed",
         "fuel_level",
         "state_of_charge",
         "engine_coolant_temperature",

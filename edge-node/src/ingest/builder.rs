@@ -2,11 +2,13 @@
 
 use super::block::{BLOCK_READINGS_MAX, Draft};
 use super::completer::{Answer, Batch, Failures, Message, Stored};
-use super::{Fatal, IngestError, Outcome, Parts, Payload, Request, letters};
+use super::{Fatal, IngestError, Outcome, Parts, Request, letters};
+use crate::device_link::elements::ElementBytes;
+use crate::device_link::explain;
 use crate::device_link::payload::{Element, Refused};
 use crate::metrics::{Counts, INSTRUMENTS};
 use event_log::{Append, Commit, Offset, Source, SourcePosition, Stream};
-use fleet_model::{AdmissionPolicy, EventClass, Refusal, Timestamp, Verdict};
+use fleet_model::{AdmissionPolicy, EventClass, Refusal, Verdict};
 use fleet_wire::frame::{Placement, ReadingFrame};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +23,8 @@ const LINGER: Duration = Duration::from_millis(2);
 const LINGER_BELOW: usize = 512;
 /// Readings between two snapshots of admission, which is what a restart reads again at most.
 const CHECKPOINT_READINGS: u64 = 200_000;
-/// After the disk was full, nothing is tried for this long.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// After a commit failed, nothing is tried for this long.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Who the builder is to the log: a block whose predecessor was refused is refused as well.
 const SOURCE: &str = "ingest";
 
@@ -40,8 +42,8 @@ pub(super) struct Builder {
     failures: Failures,
     /// Which life this is, from 1. It ends with a failed commit.
     life: u64,
-    /// Requests before this instant are refused: the disk was full.
-    refuse_until: Instant,
+    /// Requests before this instant are refused: a commit failed, for this reason.
+    pause: Option<(Instant, IngestError)>,
     since_checkpoint: u64,
     draft: Draft,
     letters: Vec<DeadLetter>,
@@ -69,7 +71,7 @@ impl Builder {
             counts: Arc::clone(&parts.counts),
             failures,
             life: 1,
-            refuse_until: Instant::now(),
+            pause: None,
             since_checkpoint: 0,
             draft: Draft::default(),
             letters: Vec::new(),
@@ -87,11 +89,12 @@ impl Builder {
                 () = self.completer.closed() => return Ok(()),
             };
             let Some(request) = request else { break };
-            if self.failures.newest() >= self.life {
-                self.heal().await?;
+            if let Some(why) = self.failures.of(self.life) {
+                self.heal(why).await?;
             }
-            if Instant::now() < self.refuse_until {
-                let _ = request.reply.send(Err(IngestError::Full));
+            self.pause.take_if(|(until, _)| *until <= Instant::now());
+            if let Some((_, why)) = &self.pause {
+                request.asker.refuse(why.clone());
                 continue;
             }
             let connected = self.take(request).await && self.gather().await && self.flush().await;
@@ -106,7 +109,7 @@ impl Builder {
 
     /// A commit of this life of admission failed: waits until all of its commits are decided, and begins again with
     /// what the log holds.
-    async fn heal(&mut self) -> Result<(), Fatal> {
+    async fn heal(&mut self, why: IngestError) -> Result<(), Fatal> {
         let (settled, all_decided) = oneshot::channel();
         if self.completer.send(Message::Settle(settled)).await.is_err() || all_decided.await.is_err() {
             return Ok(());
@@ -114,8 +117,8 @@ impl Builder {
         self.admission = recover_admission(self.policy, self.logs.clone()).await?;
         self.next = self.logs.telemetry.bounds(Stream::TELEMETRY).next;
         self.life += 1;
-        self.refuse_until = Instant::now() + FULL_PAUSE;
-        tracing::warn!(next = self.next, "the disk is full: devices are refused and will send again");
+        tracing::warn!(next = self.next, reason = %why, "devices are refused for a while and will send again");
+        self.pause = Some((Instant::now() + FAILED_PAUSE, why));
         Ok(())
     }
 
@@ -147,47 +150,64 @@ impl Builder {
 
     /// Admits a request's readings into the block, beginning new blocks as needed. `false`: the completer is gone.
     async fn take(&mut self, request: Request) -> bool {
+        if let Some(why) = request.asker.refused_before() {
+            request.asker.refuse(why);
+            return true;
+        }
         let now = (self.clock)();
         let mut outcomes = Vec::with_capacity(request.payloads.len());
+        // They go with the answer, not with a block that is full before: so a batch decides about its answers alone.
+        let mut letters = Vec::new();
         for payload in &request.payloads {
             let mut outcome = Outcome { refused: payload.parsed.refused.clone(), ..Default::default() };
+            let mut bytes = ElementBytes::of(&payload.raw);
             for refused in &payload.parsed.refused {
-                self.letters.push(letters::of_door(now, payload, refused));
+                letters.push(letters::of_door(now, payload, refused, &mut bytes));
             }
             let mut trace = payload.trace.as_ref().map(|trace| trace.context);
             for element in &payload.parsed.elements {
                 if !self.draft.has_room_for(&element.vehicle) && !self.flush().await {
                     return false;
                 }
-                match self.admission.admit(&element.vehicle, &element.reading) {
+                let reason = match self.admission.admit(&element.vehicle, &element.reading) {
                     Ok(Verdict::Admitted { sequence, late }) => {
                         outcome.admitted += 1;
                         outcome.late += u32::from(late);
                         self.draft.push(&element.vehicle, sequence, &element.reading, trace.take());
+                        continue;
                     }
-                    Ok(Verdict::Repeat) => outcome.repeats += 1,
-                    Ok(Verdict::Conflict) => {
-                        self.refuse(now, payload, element, Refusal::ConflictingRepeat, &mut outcome)
+                    Ok(Verdict::Repeat) => {
+                        outcome.repeats += 1;
+                        continue;
                     }
-                    Err(reason) => self.refuse(now, payload, element, reason, &mut outcome),
-                }
+                    Ok(Verdict::Conflict) => Refusal::ConflictingRepeat,
+                    Err(reason) => reason,
+                };
+                let bytes = bytes.get(element.index);
+                let refused = self.refused(element, reason, bytes);
+                letters.push(letters::of_admission(now, element, &refused, bytes));
+                outcome.refused.push(refused);
             }
             outcome.refused.sort_by_key(|refused| refused.index);
             outcomes.push(outcome);
         }
+        self.letters.append(&mut letters);
         let traces = request.payloads.into_iter().filter_map(|payload| payload.trace).collect();
-        self.answers.push(Answer { reply: request.reply, outcomes, _traces: traces });
+        self.answers.push(Answer { asker: request.asker, outcomes, _traces: traces });
         self.credits.push(request.credits);
         true
     }
 
-    fn refuse(&mut self, now: Timestamp, payload: &Payload, element: &Element, reason: Refusal, outcome: &mut Outcome) {
-        self.letters.push(letters::of_admission(now, payload, element, reason));
-        outcome.refused.push(Refused { index: element.index, reason, detail: reason.advice().to_owned() });
+    fn refused(&self, element: &Element, reason: Refusal, bytes: &[u8]) -> Refused {
+        let detail = explain::refusal(reason, &element.reading, bytes, self.policy);
+        Refused { index: element.index, reason, detail }
     }
 
     /// Hands the block, its dead letters and the answers that wait for them on. `false`: the completer is gone.
     async fn flush(&mut self) -> bool {
+        if self.draft.is_empty() && self.letters.is_empty() && self.answers.is_empty() {
+            return true;
+        }
         let Ok(place) = self.completer.clone().reserve_owned().await else { return false };
         let stored = (!self.draft.is_empty()).then(|| self.submit_block());
         let letters = (!self.letters.is_empty()).then(|| {
@@ -246,7 +266,7 @@ impl Builder {
             return;
         }
         // After a failure admission is ahead of the log.
-        if self.failures.newest() < self.life {
+        if self.failures.of(self.life).is_none() {
             let snapshots = self.admission.checkpoint(self.next);
             if let Err(error) = self.logs.telemetry.submit(Commit { snapshots, ..Default::default() }).durable().await {
                 tracing::warn!(%error, "admission's last snapshot was not stored; the next start takes longer");

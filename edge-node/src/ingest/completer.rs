@@ -1,13 +1,13 @@
 //! Waits until commits are durable, in their order, and answers; hands durable blocks to the actors.
 
-use super::{Fatal, IngestError, Outcome, Parts};
+use super::{Asker, Fatal, IngestError, Outcome, Parts};
 use crate::metrics::{Counts, INSTRUMENTS};
 use crate::trace::PublishTrace;
 use event_log::{Appended, CommitError, Offset, Ticket};
 use fleet_wire::frame::ReadingFrame;
 use opentelemetry::KeyValue;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use vehicle_runtime::{Clock, Runtime};
@@ -26,7 +26,7 @@ pub(super) struct Batch {
     pub(super) life: u64,
     /// The block; none when nothing was admitted. What is answered may still stand in an earlier block (repeats).
     pub(super) stored: Option<Stored>,
-    /// The dead letters.
+    /// The dead letters of the answers.
     pub(super) letters: Option<Ticket>,
     /// Who waits.
     pub(super) answers: Vec<Answer>,
@@ -36,7 +36,7 @@ pub(super) struct Batch {
 
 /// One request's outcome, to be told when it is true.
 pub(super) struct Answer {
-    pub(super) reply: oneshot::Sender<Result<Vec<Outcome>, IngestError>>,
+    pub(super) asker: Asker,
     pub(super) outcomes: Vec<Outcome>,
     /// They end with the answer.
     pub(super) _traces: Vec<PublishTrace>,
@@ -56,17 +56,28 @@ pub(super) struct Handover {
     _credits: Vec<OwnedSemaphorePermit>,
 }
 
-/// The newest life of admission in which a commit failed; 0: none.
+/// The newest life of admission in which a commit failed, and why.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failures(Arc<AtomicU64>);
+pub(super) struct Failures(Arc<Mutex<Option<(u64, IngestError)>>>);
 
 impl Failures {
-    pub(super) fn newest(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+    /// Why a life of admission ended, if it did.
+    pub(super) fn of(&self, life: u64) -> Option<IngestError> {
+        self.0.lock().as_ref().filter(|(newest, _)| *newest >= life).map(|(_, why)| why.clone())
     }
 
-    fn note(&self, life: u64) {
-        self.0.fetch_max(life, Ordering::AcqRel);
+    /// The first reason in a life stands: the others follow from it.
+    fn note(&self, life: u64, why: IngestError) {
+        let mut newest = self.0.lock();
+        if newest.as_ref().is_none_or(|(noted, _)| *noted < life) {
+            *newest = Some((life, why));
+        }
+    }
+}
+
+impl Answer {
+    fn has_letters(&self) -> bool {
+        self.outcomes.iter().any(|outcome| !outcome.refused.is_empty())
     }
 }
 
@@ -122,37 +133,38 @@ impl Completer {
 
     /// `false`: the applier is gone.
     async fn complete(&mut self, batch: Batch) -> Result<bool, Fatal> {
-        let mut durable = true;
         let mut block = None;
         if let Some(stored) = batch.stored {
             match self.stored(stored).await? {
-                Some(placed) => block = Some(placed),
-                None => {
-                    self.failures.note(batch.life);
+                Ok(placed) => block = Some(placed),
+                Err(why) => {
+                    self.failures.note(batch.life, why);
                     INSTRUMENTS.commits_failed.add(1, &[]);
                 }
             }
         }
+        let mut no_letters = None;
         if let Some(letters) = batch.letters {
             match letters.durable().await {
                 Ok(_) => {}
                 Err(error @ CommitError::Broken(_)) => return Err(Fatal::Log { log: "events", error }),
                 Err(error) => {
-                    tracing::warn!(%error, "dead letters were not stored: nobody is acknowledged");
-                    durable = false;
+                    tracing::warn!(%error, "dead letters were not stored: what they are about is not acknowledged");
+                    no_letters = Some(IngestError::of(&error));
                 }
             }
         }
         // Also without a block of its own: a repeat's first appearance may be in one that failed.
-        durable &= self.failures.newest() < batch.life;
+        let no_block = self.failures.of(batch.life);
         for answer in batch.answers {
-            // Who waited may be gone.
-            let _ = if durable {
-                self.count(&answer.outcomes);
-                answer.reply.send(Ok(answer.outcomes))
-            } else {
-                answer.reply.send(Err(IngestError::Full))
-            };
+            let no_letters = no_letters.as_ref().filter(|_| answer.has_letters());
+            match no_block.as_ref().or(no_letters) {
+                Some(why) => answer.asker.refuse(why.clone()),
+                None => {
+                    self.count(&answer.outcomes);
+                    answer.asker.answer(answer.outcomes);
+                }
+            }
         }
         match block {
             // A block in the log goes to the actors, whoever was told what.
@@ -165,29 +177,30 @@ impl Completer {
         }
     }
 
-    /// The block, once it is durable; `None` when the log refused it.
-    async fn stored(&self, stored: Stored) -> Result<Option<(Offset, ReadingFrame)>, Fatal> {
+    /// The block, once it is durable, or why the log refused it.
+    async fn stored(&self, stored: Stored) -> Result<Result<(Offset, ReadingFrame), IngestError>, Fatal> {
         let (ticket, first, frame) = match stored.commit {
             Ok(commit) => commit,
             Err(reason) => {
                 tracing::error!(reason, "a block could not be built; its devices are not acknowledged");
-                return Ok(None);
+                return Ok(Err(IngestError::NotStored(reason)));
             }
         };
         match ticket.durable().await {
             Ok(committed) => {
                 INSTRUMENTS.commit_ms.record(stored.submitted.elapsed().as_secs_f64() * 1_000.0, &[]);
                 match committed.appended.first() {
-                    Some(Appended::At(at)) if *at == first => Ok(Some((first, frame))),
+                    Some(Appended::At(at)) if *at == first => Ok(Ok((first, frame))),
                     other => Err(Fatal::Misplaced { expected: first, found: format!("{other:?}") }),
                 }
             }
             Err(error @ CommitError::Broken(_)) => Err(Fatal::Log { log: "telemetry", error }),
-            // The one after a refused block: said once, for the refused one.
-            Err(CommitError::Hole { .. }) => Ok(None),
             Err(error) => {
-                tracing::warn!(%error, "a block was not stored: its devices are not acknowledged");
-                Ok(None)
+                // The one after a refused block: said once, for the refused one.
+                if !matches!(error, CommitError::Hole { .. }) {
+                    tracing::warn!(%error, "a block was not stored: its devices are not acknowledged");
+                }
+                Ok(Err(IngestError::of(&error)))
             }
         }
     }

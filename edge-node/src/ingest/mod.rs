@@ -13,6 +13,7 @@
 //!
 //! When a commit fails, every request in flight fails with it (no PUBACK, no 202), and admission is read back from the
 //! log: sequences that were given to lost readings are given again, and a device that sends them again is no repeat.
+//! So that it can send them again in their order, a connection's [`Lane`] is closed with its first refused request.
 
 mod block;
 mod builder;
@@ -25,7 +26,7 @@ use crate::trace::PublishTrace;
 use bytes::Bytes;
 use event_log::CommitError;
 use fleet_model::{AdmissionPolicy, TenantId, VehicleId};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use vehicle_runtime::admission::RecoverError;
@@ -73,9 +74,12 @@ pub struct Outcome {
 /// Why a request was not taken. Nothing of it was acknowledged; it may be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
-    /// The log has no space. Worth a retry later.
-    #[error("the disk is full")]
-    Full,
+    /// The log has no space: what it said. Worth a retry later.
+    #[error("{0}")]
+    Full(String),
+    /// The log refused for another reason. Worth a retry later.
+    #[error("not stored: {0}")]
+    NotStored(String),
     /// The log failed; the edge node stops.
     #[error("the log failed")]
     Broken,
@@ -117,15 +121,33 @@ pub type Reply = oneshot::Receiver<Result<Vec<Outcome>, IngestError>>;
 /// Payloads on their way to the builder.
 struct Request {
     payloads: Vec<Payload>,
-    reply: oneshot::Sender<Result<Vec<Outcome>, IngestError>>,
+    asker: Asker,
     credits: OwnedSemaphorePermit,
 }
+
+/// Who waits for an answer; they may be gone.
+struct Asker {
+    reply: oneshot::Sender<Result<Vec<Outcome>, IngestError>>,
+    lane: LaneEnd,
+}
+
+/// Set with the first request of a lane that is refused.
+type LaneEnd = Arc<OnceLock<IngestError>>;
 
 /// The way in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ingest {
     requests: mpsc::Sender<Request>,
     credits: Arc<Semaphore>,
+}
+
+/// The way in of one connection. Its requests are admitted in their order; once one is refused, those behind it are
+/// refused as well, whatever became of the reason meanwhile: the client sends them again, and they would stand before
+/// what it sends again.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    ingest: Ingest,
+    end: LaneEnd,
 }
 
 /// The tasks behind [`Ingest`].
@@ -171,26 +193,70 @@ pub async fn start(parts: Parts) -> Result<(Ingest, Running), Fatal> {
 }
 
 impl Ingest {
-    /// Hands in payloads: waits for credits and for a place in the queue. The answer comes when all is durable.
-    /// Dropping the future before it is ready takes nothing; afterwards the payloads are on their way.
+    /// A way in for a new connection.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        Lane { ingest: self.clone(), end: LaneEnd::default() }
+    }
+
+    /// Hands in payloads that stand in no order with others; otherwise as [`Lane::submit`].
     ///
     /// # Errors
     /// [`IngestError::Closed`].
     pub async fn submit(&self, payloads: Vec<Payload>) -> Result<Reply, IngestError> {
-        let cost = payloads.iter().map(Payload::cost).sum::<usize>().min(CREDITS);
-        let credits =
-            Arc::clone(&self.credits).acquire_many_owned(cost as u32).await.map_err(|_| IngestError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request { payloads, reply, credits };
-        self.requests.send(request).await.map_err(|_| IngestError::Closed)?;
-        INSTRUMENTS.credits_free.record(self.credits.available_permits() as u64, &[]);
-        Ok(answer)
+        self.lane().submit(payloads).await
     }
 
     /// Credits that are free now.
     #[must_use]
     pub fn credits_free(&self) -> usize {
         self.credits.available_permits()
+    }
+}
+
+impl Lane {
+    /// Hands in payloads: waits for credits and for a place in the queue. The answer comes when all is durable.
+    /// Dropping the future before it is ready takes nothing; afterwards the payloads are on their way.
+    ///
+    /// # Errors
+    /// [`IngestError::Closed`].
+    pub async fn submit(&self, payloads: Vec<Payload>) -> Result<Reply, IngestError> {
+        let Ingest { requests, credits } = &self.ingest;
+        let cost = payloads.iter().map(Payload::cost).sum::<usize>().min(CREDITS);
+        let paid = Arc::clone(credits).acquire_many_owned(cost as u32).await.map_err(|_| IngestError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let asker = Asker { reply, lane: Arc::clone(&self.end) };
+        let request = Request { payloads, asker, credits: paid };
+        requests.send(request).await.map_err(|_| IngestError::Closed)?;
+        INSTRUMENTS.credits_free.record(credits.available_permits() as u64, &[]);
+        Ok(answer)
+    }
+}
+
+impl Asker {
+    /// Why an earlier request of the lane was refused, if one was.
+    fn refused_before(&self) -> Option<IngestError> {
+        self.lane.get().cloned()
+    }
+
+    fn answer(self, outcomes: Vec<Outcome>) {
+        let _ = self.reply.send(Ok(outcomes));
+    }
+
+    fn refuse(self, why: IngestError) {
+        // The first reason stands: the others follow from it.
+        let _ = self.lane.set(why.clone());
+        let _ = self.reply.send(Err(why));
+    }
+}
+
+impl IngestError {
+    /// Why the log refused a commit.
+    fn of(error: &CommitError) -> Self {
+        match error {
+            CommitError::Full(_) => Self::Full(error.to_string()),
+            _ => Self::NotStored(error.to_string()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::messages::{self, StreamError};
 use super::progress::Progress;
 use super::{Complaint, metrics};
 use bytes::Bytes;
-use event_log::ReadError;
+use event_log::{Offset, ReadError};
 use fleet_model::EventClass;
 use fleet_wire::FrameError;
 use fleet_wire::backoff::Backoff;
@@ -16,7 +16,7 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// The cloud says where it stands within this time.
 const RESUME_DEADLINE: Duration = Duration::from_secs(10);
@@ -115,6 +115,8 @@ async fn converse(
     };
 
     let mut sender = Sender::new(epoch, limits);
+    // In this order: what is appended between the two is announced, or within the bounds, or both.
+    let log_grows = progress.log.subscribe(progress.stream);
     let bounds = progress.log.bounds(progress.stream);
     let resumed = sender.handle_resume(cloud, bounds.first, bounds.next)?;
     let (class, from) = (progress.class.as_str(), sender.acked());
@@ -133,7 +135,8 @@ async fn converse(
     progress.set_acked(from);
 
     let shared = Shared { sender: Mutex::new(sender), acked: Notify::new() };
-    tokio::try_join!(write_frames(send, progress, &shared), read_acks(recv, progress, &shared)).map(|(never, _)| never)
+    let writing = write_frames(send, progress, log_grows, &shared);
+    tokio::try_join!(writing, read_acks(recv, progress, &shared)).map(|(never, _)| never)
 }
 
 /// Both directions of the stream work on one state machine.
@@ -145,9 +148,9 @@ struct Shared {
 async fn write_frames(
     send: &mut SendStream,
     progress: &Arc<Progress>,
+    mut log_grows: watch::Receiver<Offset>,
     shared: &Shared,
 ) -> Result<Infallible, ClassError> {
-    let mut log_grows = progress.log.subscribe(progress.stream);
     loop {
         let action = shared.sender.lock().poll();
         match action {

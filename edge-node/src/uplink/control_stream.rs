@@ -72,7 +72,7 @@ async fn send_status(
     loop {
         let mut status = changes.borrow_and_update().clone();
         status.software.clone_from(&link.software);
-        status.streams = classes.iter().map(|class| class.status()).collect();
+        status.streams = classes.iter().filter(|class| class.is_known()).map(|class| class.status()).collect();
         messages::write(send, &ToCloud::Status(status)).await?;
         tokio::time::sleep(STATUS_GAP).await;
         tokio::select! {

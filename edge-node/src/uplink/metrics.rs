@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 /// 1 while the cloud is connected, else 0.
 pub const UPLINK_CONNECTED: &str = "drover_uplink_connected";
-/// Records in the edge's log that the cloud has not acknowledged, by class.
+/// Records in the edge's log that the cloud has not acknowledged, by class. Absent until the cloud has said what it has.
 pub const UPLINK_LAG_OFFSETS: &str = "drover_uplink_lag_offsets";
-/// Age of the oldest record that the cloud has not acknowledged, by class; 0 when it has all.
+/// Age of the oldest record that the cloud has not acknowledged, by class; 0 when it has all. Absent as the other.
 pub const UPLINK_LAG_SECONDS: &str = "drover_uplink_lag_seconds";
 /// Frames sent, by class.
 pub const UPLINK_FRAMES: &str = "drover_uplink_frames";
@@ -70,12 +70,13 @@ pub(super) fn count_frame_sent(class: EventClass, len: usize) {
     INSTRUMENTS.bytes.add(len as u64, &class_of(class));
 }
 
-pub(super) fn record_streams(streams: &[StreamStatus], connected: bool) {
+pub(super) fn record_connected(connected: bool) {
     INSTRUMENTS.connected.record(u64::from(connected), &[]);
-    for stream in streams {
-        let class = class_of(stream.class);
-        INSTRUMENTS.lag_offsets.record(stream.next.saturating_sub(stream.acked), &class);
-        let age_ms = stream.oldest_unacked_ms.unwrap_or(0);
-        INSTRUMENTS.lag_seconds.record(age_ms as f64 / 1_000.0, &class);
-    }
+}
+
+pub(super) fn record_lag(stream: &StreamStatus) {
+    let class = class_of(stream.class);
+    INSTRUMENTS.lag_offsets.record(stream.next.saturating_sub(stream.acked), &class);
+    let age_ms = stream.oldest_unacked_ms.unwrap_or(0);
+    INSTRUMENTS.lag_seconds.record(age_ms as f64 / 1_000.0, &class);
 }

@@ -165,9 +165,15 @@ async fn publish(link: Arc<UplinkLink>, classes: [Arc<Progress>; 2]) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
-        let streams: Vec<_> = classes.iter().map(|class| class.status()).collect();
-        metrics::record_streams(&streams, link.is_connected());
-        link.set_streams(streams);
+        metrics::record_connected(link.is_connected());
+        let status = |class: &Arc<Progress>| {
+            let status = class.status();
+            if class.is_known() {
+                metrics::record_lag(&status);
+            }
+            status
+        };
+        link.set_streams(classes.iter().map(status).collect());
     }
 }
 

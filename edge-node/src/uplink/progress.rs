@@ -6,7 +6,7 @@ use fleet_wire::FrameHeader;
 use fleet_wire::control::StreamStatus;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,8 @@ pub(super) struct Progress {
     /// Reads of the log under way on blocking threads: they outlive the task that asked.
     pub(super) reads: TaskTracker,
     acked: AtomicU64,
+    /// The cloud has said what it has, since the start of the process.
+    known: AtomicBool,
     /// When the frame at an offset was built: read from the log once per offset.
     oldest: Mutex<Option<(u64, i64)>>,
 }
@@ -26,7 +28,8 @@ impl Progress {
     /// Until the cloud has said what it has, it counts as having what the log no longer holds.
     pub(super) fn new(class: EventClass, stream: Stream, log: Arc<dyn EventLog>) -> Self {
         let acked = AtomicU64::new(log.bounds(stream).first);
-        Self { class, stream, log, reads: TaskTracker::new(), acked, oldest: Mutex::new(None) }
+        let known = AtomicBool::new(false);
+        Self { class, stream, log, reads: TaskTracker::new(), acked, known, oldest: Mutex::new(None) }
     }
 
     pub(super) fn acked(&self) -> u64 {
@@ -35,6 +38,12 @@ impl Progress {
 
     pub(super) fn set_acked(&self, next: u64) {
         self.acked.store(next, Ordering::Relaxed);
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the cloud has said what it has. Until then the lag is unknown: the whole log would be a false alarm.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
     }
 
     /// As the cloud and the status page are told.
@@ -68,4 +77,18 @@ impl Progress {
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event_log::MemoryLog;
+
+    #[test]
+    fn the_lag_is_unknown_until_the_cloud_has_spoken() {
+        let progress = Progress::new(EventClass::Telemetry, Stream::TELEMETRY, Arc::new(MemoryLog::new()));
+        assert!(!progress.is_known());
+        progress.set_acked(0);
+        assert!(progress.is_known(), "nothing is something that it can have");
+    }
 }

@@ -1,7 +1,7 @@
 //! Why there is no connection, in words that say what to do.
 
 use fleet_wire::control::Code;
-use quinn::ConnectionError;
+use quinn::{ConnectionError, TransportErrorCode};
 
 /// TLS alerts travel as QUIC transport errors from here on (RFC 9001, section 4.8).
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
@@ -13,6 +13,10 @@ pub(super) fn explain(error: &ConnectionError) -> String {
             Some(alert) => our_refusal(alert, &e.reason),
             None => format!("QUIC failed: {e}"),
         },
+        // A full cloud has no connection on which it could say so in our own words.
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            "the cloud takes no more connections".into()
+        }
         ConnectionError::ConnectionClosed(close) => match alert(u64::from(close.error_code)) {
             Some(alert) => their_refusal(alert),
             None => format!("the cloud broke off: {close}"),

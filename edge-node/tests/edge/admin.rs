@@ -39,6 +39,11 @@ async fn the_admin_page_says_what_was_counted_and_refused() {
     let malformed = get(admin, "/v1/dead-letters?reason=malformed_json").await.json();
     assert_eq!(malformed["dead_letters"].as_array().unwrap().len(), 3);
     assert_eq!(malformed["dead_letters"][0]["vehicle"], "bus-1");
+    let size = |letter: &serde_json::Value| (letter["payload_len"].as_u64().unwrap(), letter["truncated"] == true);
+    assert_eq!(size(&malformed["dead_letters"][0]), (1, false));
+    assert_eq!(post(edge.addresses.http.unwrap(), &"{".repeat(5_000)).await.status, 400);
+    let malformed = get(admin, "/v1/dead-letters?reason=malformed_json").await.json();
+    assert_eq!(size(&malformed["dead_letters"][3]), (5_000, true));
     let refused = get(admin, "/v1/dead-letters?reason=bad").await;
     assert!(refused.status == 400 && refused.body.contains("null_position"), "{refused:?}");
     assert_eq!(get(admin, "/v1/dead-letters?limit=x").await.status, 400);

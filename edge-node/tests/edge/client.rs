@@ -2,7 +2,9 @@
 
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, SubEntry, SubOpts, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::packet::{
+    GenericPacketTrait, MaximumPacketSize, Packet, Property, Qos, SubEntry, SubOpts, v3_1_1, v5_0,
+};
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -27,10 +29,18 @@ pub(crate) struct Login<'a> {
     pub(crate) password: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) keep_alive_s: u16,
+    /// Largest packet that the client takes, which MQTT 5 tells the server.
+    pub(crate) packet_len_max: Option<u32>,
 }
 
-pub(crate) const DEMO_3: Login<'static> =
-    Login { version: Version::V3_1_1, username: "demo", password: "password", client_id: "test", keep_alive_s: 60 };
+pub(crate) const DEMO_3: Login<'static> = Login {
+    version: Version::V3_1_1,
+    username: "demo",
+    password: "password",
+    client_id: "test",
+    keep_alive_s: 60,
+    packet_len_max: None,
+};
 pub(crate) const DEMO_5: Login<'static> = Login { version: Version::V5_0, ..DEMO_3 };
 
 impl Client {
@@ -41,7 +51,9 @@ impl Client {
         let mut client = Self { stream, protocol, version: login.version, inbox: VecDeque::new() };
         let connect: Packet = if login.version == Version::V5_0 {
             let connect = v5_0::Connect::builder().client_id(login.client_id).unwrap().keep_alive(login.keep_alive_s);
+            let len_max = login.packet_len_max.map(|len| MaximumPacketSize::new(len).unwrap());
             connect
+                .props(len_max.map(Property::MaximumPacketSize).into_iter().collect::<Vec<_>>())
                 .clean_start(true)
                 .user_name(login.username)
                 .unwrap()
@@ -75,6 +87,11 @@ impl Client {
     pub(crate) async fn send(&mut self, packet: Packet) {
         let events = self.protocol.send(packet);
         self.perform(events).await;
+    }
+
+    /// An id for a packet that a test builds itself.
+    pub(crate) fn packet_id(&mut self) -> u16 {
+        self.protocol.acquire_packet_id().unwrap()
     }
 
     /// Publishes; answers the packet id (0 with QoS 0).

@@ -96,7 +96,7 @@ fn geofence() -> Option<Bytes> {
     let path = target.join("plugins/geofence.wasm");
     let wasm = std::fs::read(&path).ok();
     if wasm.is_none() {
-        println!("skipped: no {}", path.display());
+        crate::skipped::note("the geofence component", "cargo xtask build-plugins");
     }
     wasm.map(Bytes::from)
 }

@@ -1,6 +1,7 @@
 //! Clients that we did not write.
 
 use crate::client::topic;
+use crate::skipped;
 use crate::started::{Edge, FIX};
 use std::process::Stdio;
 use tokio::process::Command;
@@ -8,7 +9,7 @@ use tokio::process::Command;
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquitto_pub_publishes_with_qos_1() {
     if Command::new("mosquitto_pub").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().await.is_err() {
-        println!("skipped: mosquitto_pub is not installed");
+        skipped::note("mosquitto_pub", "cargo xtask setup");
         return;
     }
     let edge = Edge::start().await;

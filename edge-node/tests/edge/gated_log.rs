@@ -1,4 +1,4 @@
-//! A log whose disk does what a test says: waits, is full, breaks.
+//! A log whose disk does what a test says: waits, is full, refuses, breaks.
 
 use event_log::*;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ pub(crate) enum Disk {
     Works,
     Waits,
     IsFull,
+    /// Refuses commits though there is space.
+    Refuses,
     Breaks,
 }
 
@@ -34,6 +36,7 @@ impl GatedLog {
                 let Ok(disk) = seen.wait_for(|disk| *disk != Disk::Waits).await.map(|disk| *disk) else { return };
                 let result = match disk {
                     Disk::IsFull => Err(CommitError::Full("no space in the test".into())),
+                    Disk::Refuses => Err(CommitError::Malformed { len: 7, count: 1 }),
                     Disk::Breaks => Err(CommitError::Broken("broken by the test".into())),
                     Disk::Works | Disk::Waits => log.submit(commit).durable().await,
                 };

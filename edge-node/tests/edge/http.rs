@@ -5,6 +5,12 @@ use crate::gated_log::Disk;
 use crate::started::{Edge, FIX};
 use drover_edge::ingest::CREDITS;
 
+/// 1,000 readings of one vehicle, a minute apart.
+pub(crate) fn thousand(from: i64) -> String {
+    let elements: Vec<_> = (from..from + 1_000).map(|minute| fix("a", minute * 60_000)).collect();
+    format!("[{}]", elements.join(","))
+}
+
 fn fix(vehicle: &str, time: i64) -> String {
     format!(r#"{{"vehicle":"{vehicle}","event_time_ms":{time},{FIX}}}"#)
 }
@@ -62,6 +68,65 @@ async fn each_refused_element_is_named_with_its_reason() {
         );
         assert_eq!(edge.dead_letters().last().unwrap().reason, reason);
     }
+    edge.end().await;
+}
+
+/// Python's `json.dumps` writes `NaN`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_json_does_not_have_takes_only_its_element_down() {
+    let edge = Edge::start().await;
+    let nan = r#"{"vehicle":"a","event_time_ms":2,"latitude":1,"longitude":1,"speed":NaN}"#;
+    let answer = post(edge.addresses.http.unwrap(), &format!("[{},{nan},{}]", fix("a", 1), fix("a", 3))).await;
+    let body = answer.json();
+    assert_eq!((answer.status, &body["admitted"]), (202, &2.into()), "{body}");
+    assert_eq!((&body["refused"][0]["index"], &body["refused"][0]["reason"]), (&1.into(), &"not_finite".into()));
+    assert!(body["refused"][0]["detail"].as_str().unwrap().starts_with("/speed: NaN"), "{body}");
+    assert_eq!(edge.dead_letters()[0].payload, nan);
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_reading_is_told_which_field_is_wrong() {
+    let edge = Edge::start().await;
+    let payload = format!(r#"{{"vehicle":"a","event_time_ms":2,{FIX},"fuel_level":120}}"#);
+    let body = post(edge.addresses.http.unwrap(), &payload).await.json();
+    assert_eq!(body["refused"][0]["reason"], "out_of_range");
+    let detail = body["refused"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("/fuel_level: 120") && detail.contains("100"), "{detail}");
+    assert_eq!(edge.dead_letters()[0].detail, detail);
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_refused_elements_has_its_own_letter() {
+    let edge = Edge::start().await;
+    let elements: Vec<_> = (0..1_000)
+        .map(|time| match time % 3 {
+            0 => format!(r#"{{"vehicle":"a","event_time_ms":{time},"latitude":0,"longitude":0}}"#),
+            1 => format!(r#"{{"vehicle":"a","event_time_ms":{time}}}"#),
+            _ => format!(r#"{{"vehicle":"a","event_time_ms":{time},"latitude":NaN,"longitude":0}}"#),
+        })
+        .collect();
+    let answer = post(edge.addresses.http.unwrap(), &format!("[{}]", elements.join(" ,\n"))).await;
+    assert_eq!(answer.json()["refused"].as_array().unwrap().len(), 1_000);
+    let mut kept: Vec<_> = edge.dead_letters().into_iter().map(|letter| letter.payload).collect();
+    let mut sent = elements;
+    kept.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(kept, sent);
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_much_came_since_a_repeat_is_a_repeat() {
+    let edge = Edge::start().await;
+    let http = edge.addresses.http.unwrap();
+    for (from, admitted) in [(0, 1_000), (1_000, 1_000), (0, 0)] {
+        let body = post(http, &thousand(from)).await.json();
+        let expected = serde_json::json!({"admitted": admitted, "repeats": 1_000 - admitted, "refused": []});
+        assert_eq!(body, expected);
+    }
+    assert_eq!(edge.readings().len(), 2_000);
     edge.end().await;
 }
 

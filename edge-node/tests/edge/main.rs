@@ -11,5 +11,7 @@ mod http;
 mod mqtt;
 mod program;
 mod recovery;
+#[path = "../../../system-tests/src/skipped.rs"]
+mod skipped;
 mod started;
 mod tls;

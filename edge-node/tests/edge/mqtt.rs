@@ -3,10 +3,13 @@
 use crate::client::{Client, DEMO_3, DEMO_5, Login, topic};
 use crate::gated_log::Disk;
 use crate::started::{Edge, FIX};
+use event_log::MemoryLog;
 use fleet_model::Sequence;
 use mqtt_protocol_core::mqtt::Version;
-use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos};
-use tokio::io::AsyncWriteExt;
+use mqtt_protocol_core::mqtt::packet::{Packet, Property, Qos, TopicAlias, v3_1_1, v5_0};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const BOTH: [Version; 2] = [Version::V3_1_1, Version::V5_0];
 
@@ -160,7 +163,7 @@ async fn whatever_one_device_sends_the_others_go_on() {
     ];
     for (time, bytes) in (1..).zip(garbage) {
         // Before CONNECT, and from a device that is connected.
-        let mut stranger = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stranger = TcpStream::connect(address).await.unwrap();
         stranger.write_all(bytes).await.unwrap();
         stranger.shutdown().await.unwrap();
         let mut bad = Client::demo(address, Version::V5_0, "bad").await;
@@ -284,5 +287,127 @@ async fn credentials_of_one_vehicle_are_for_that_vehicle() {
     assert_eq!(device.puback().await.1, 0x87);
     device.publish_fix("bus-1", 1).await;
     assert_eq!(device.puback().await.1, 0);
+    edge.end().await;
+}
+
+/// `mosquitto_pub` without `-i` is such a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_without_an_id_do_not_push_each_other_out() {
+    let edge = Edge::start().await;
+    let address = edge.addresses.mqtt.unwrap();
+    for version in BOTH {
+        let mut first = Client::demo(address, version, "").await;
+        let mut second = Client::demo(address, version, "").await;
+        for (device, vehicle) in [(&mut first, "bus-1"), (&mut second, "bus-2")] {
+            device.publish_fix(vehicle, 1).await;
+            assert_eq!(device.puback().await.1, 0);
+        }
+    }
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_that_does_not_fit_the_client_is_left_out() {
+    let edge = Edge::start().await;
+    let login = Login { packet_len_max: Some(64), ..DEMO_5 };
+    let (mut device, connack) = Client::connect(edge.addresses.mqtt.unwrap(), &login).await;
+    assert!(matches!(connack, Packet::V5_0Connack(_)), "{connack:?}");
+    let id = device.publish("drover/v1/demo/bus-1/commands", b"{}", Qos::AtLeastOnce).await;
+    let answer = device.next().await;
+    let Some(Packet::V5_0Puback(ack)) = answer else { panic!("{answer:?}") };
+    assert_eq!((ack.packet_id(), ack.reason_code().map(|code| code as u8)), (id, Some(0x90)));
+    assert!(ack.props().as_ref().is_none_or(|props| props.is_empty()), "{ack:?}");
+    device.publish_fix("bus-1", 1).await;
+    assert_eq!(device.puback().await.1, 0, "the connection goes on");
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_mqtt_is_refused_in_words_that_it_knows() {
+    let edge = Edge::start().await;
+    // MQTT 3.1, which was before 3.1.1, and one that may come.
+    for connect in
+        [&b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01t"[..], b"\x10\x0d\x00\x04MQTT\x06\x02\x00\x3c\x00\x01t"]
+    {
+        let mut device = TcpStream::connect(edge.addresses.mqtt.unwrap()).await.unwrap();
+        device.write_all(connect).await.unwrap();
+        let mut answer = Vec::new();
+        device.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, [0x20, 0x02, 0x00, 0x01]);
+    }
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_alias_stands_for_its_topic() {
+    let edge = Edge::start().await;
+    let mut device = Client::demo(edge.addresses.mqtt.unwrap(), Version::V5_0, "box").await;
+    let bus_1 = topic("bus-1");
+    for (time, name) in [(1, bus_1.as_str()), (2, ""), (3, "")] {
+        let id = device.packet_id();
+        let publish = v5_0::Publish::builder()
+            .topic_name(name)
+            .unwrap()
+            .qos(Qos::AtLeastOnce)
+            .packet_id(id)
+            .props(vec![Property::TopicAlias(TopicAlias::new(7).unwrap())])
+            .payload(format!(r#"{{"event_time_ms":{time},{FIX}}}"#).as_bytes());
+        device.send(publish.build().unwrap().into()).await;
+        assert_eq!(device.puback().await, (id, 0));
+    }
+    let readings = edge.readings();
+    assert_eq!(
+        readings.iter().map(|(vehicle, s, _)| (vehicle.as_str(), s.0)).collect::<Vec<_>>(),
+        [("bus-1", 1), ("bus-1", 2), ("bus-1", 3)]
+    );
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retained_publish_is_a_publish_like_any_other() {
+    let edge = Edge::start().await;
+    let address = edge.addresses.mqtt.unwrap();
+    for (time, version) in (1..).zip(BOTH) {
+        let mut device = Client::demo(address, version, "box").await;
+        let (id, name) = (device.packet_id(), topic("bus-1"));
+        let payload = format!(r#"{{"event_time_ms":{time},{FIX}}}"#);
+        let publish = if version == Version::V5_0 {
+            let publish = v5_0::Publish::builder().topic_name(&name).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
+            publish.retain(true).payload(payload.as_bytes()).build().unwrap().into()
+        } else {
+            let publish = v3_1_1::Publish::builder().topic_name(&name).unwrap().qos(Qos::AtLeastOnce).packet_id(id);
+            publish.retain(true).payload(payload.as_bytes()).build().unwrap().into()
+        };
+        device.send(publish).await;
+        assert_eq!(device.puback().await, (id, 0));
+        assert_eq!(edge.readings().len(), time);
+    }
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_closed_and_gets_in_when_another_leaves() {
+    let logs = || Arc::new(MemoryLog::new());
+    let edge = Edge::start_on(logs(), logs(), "[device_link]\nconnections_max = 1").await;
+    let address = edge.addresses.mqtt.unwrap();
+    let mut first = Client::demo(address, Version::V3_1_1, "first").await;
+    for listener in [address, edge.addresses.http.unwrap()] {
+        let mut second = TcpStream::connect(listener).await.unwrap();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0, "closed without a word");
+    }
+    first.publish_fix("bus-1", 1).await;
+    assert_eq!(first.puback().await.1, 0, "who was there stays");
+    drop(first);
+    // Its place is free when the edge node has noticed.
+    let connect = b"\x10\x1d\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01t\x00\x04demo\x00\x08password";
+    let mut connack = [0; 4];
+    loop {
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let _ = second.write_all(connect).await;
+        if second.read_exact(&mut connack).await.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(connack, [0x20, 2, 0, 0]);
     edge.end().await;
 }

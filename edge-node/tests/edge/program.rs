@@ -26,9 +26,19 @@ password_sha256 = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d154
 tenant = "demo"
 "#;
     assert_eq!(check(good), (Some(0), "ok\n".into(), String::new()));
-    let (code, out, err) = check(&good.replace("tenant", "tennant"));
-    assert_eq!((code, out.as_str()), (Some(2), ""));
-    for part in ["edge.toml", "line 9", "tennant", "`tenant`"] {
-        assert!(err.contains(part), "{part:?} in {err}");
+    let cases = [
+        (good.replace("tenant", "tennant"), ["line 9", "tennant", "`tenant`"]),
+        (
+            format!("{good}[observability]\ntrace_sample_ratio = 5"),
+            ["line 11", "observability.trace_sample_ratio", "0 to 1"],
+        ),
+        (format!("{good}[actors]\nworkers = 1000"), ["line 11", "actors.workers", "0 to 256"]),
+    ];
+    for (config, parts) in cases {
+        let (code, out, err) = check(&config);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        for part in parts {
+            assert!(err.contains("edge.toml") && err.contains(part), "{part:?} in {err}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a restart knows.
 
-use crate::client::{Client, get};
+use crate::client::{Client, get, post};
+use crate::http::thousand;
 use crate::started::{Edge, config, readings_of};
 use drover_edge::node::{ADDRESSES_FILE, Addresses, Node, open_logs};
 use event_log::MemoryLog;
@@ -31,6 +32,24 @@ async fn after_a_crash_acknowledged_readings_are_repeats_and_sequences_go_on() {
     assert_eq!(readings.iter().map(|(_, s, r)| (*s, r.event_time.0)).collect::<Vec<_>>(), expected);
     let status = get(edge.addresses.admin, "/v1/status").await.json();
     assert_eq!((&status["counters"]["repeats"], &status["counters"]["vehicles"]), (&50.into(), &1.into()), "{status}");
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_a_repeat_is_a_repeat_however_much_came_since() {
+    let (telemetry, events) = (MemoryLog::new(), MemoryLog::new());
+    let edge = Edge::start_on(Arc::new(telemetry.clone()), Arc::new(events.clone()), "").await;
+    for from in [0, 1_000] {
+        assert_eq!(post(edge.addresses.http.unwrap(), &thousand(from)).await.json()["admitted"], 1_000);
+    }
+    edge.crash().await;
+
+    let edge = Edge::start_on(Arc::new(telemetry), Arc::new(events), "").await;
+    for from in [0, 1_000] {
+        let body = post(edge.addresses.http.unwrap(), &thousand(from)).await.json();
+        assert_eq!(body, serde_json::json!({"admitted": 0, "repeats": 1_000, "refused": []}));
+    }
+    assert_eq!(edge.readings().len(), 2_000);
     edge.end().await;
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn config(dir: &Path, more: &str) -> Config {
         r#"
 data_dir = "data"
 edge = "depot-1"
-drain_s = 5
+drain_s = 60
 [device_link.mqtt]
 listen = "127.0.0.1:0"
 [device_link.http]

@@ -1,6 +1,7 @@
 //! MQTT over TLS.
 
-use crate::started::Edge;
+use crate::client::topic;
+use crate::started::{Edge, FIX};
 use event_log::MemoryLog;
 use rcgen::generate_simple_self_signed;
 use rustls_pki_types::ServerName;
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_connects_over_tls_and_a_plain_one_harms_nobody() {
+async fn a_device_publishes_over_tls_and_a_plain_one_harms_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let made = generate_simple_self_signed(vec!["edge.depot".to_owned()]).unwrap();
     std::fs::write(dir.path().join("edge.pem"), made.cert.pem()).unwrap();
@@ -46,6 +47,18 @@ async fn a_device_connects_over_tls_and_a_plain_one_harms_nobody() {
     let mut answers = [0; 6];
     stream.read_exact(&mut answers).await.unwrap();
     assert_eq!(answers, [0x20, 2, 0, 0, 0xd0, 0]);
+
+    // PUBLISH with QoS 1 and the packet id 7.
+    let (topic, payload) = (topic("bus-1"), format!(r#"{{"event_time_ms":1,{FIX}}}"#));
+    let mut publish = vec![0x32, (2 + topic.len() + 2 + payload.len()) as u8, 0, topic.len() as u8];
+    publish.extend_from_slice(topic.as_bytes());
+    publish.extend_from_slice(&[0, 7]);
+    publish.extend_from_slice(payload.as_bytes());
+    stream.write_all(&publish).await.unwrap();
+    let mut puback = [0; 4];
+    stream.read_exact(&mut puback).await.unwrap();
+    assert_eq!(puback, [0x40, 2, 0, 7]);
+    assert_eq!(edge.readings().len(), 1);
     drop(stream);
     edge.end().await;
 }

@@ -1,5 +1,5 @@
 //! Tells when a vehicle crosses the Arctic Circle.
-use plugin_sdk::{Description, GeofenceRule, Position, Proposals, Rows, kind};
+use plugin_sdk::{Description, GeofenceRule, Proposals, Reading, Rows, kind};
 
 struct Arctic;
 
@@ -10,12 +10,12 @@ impl GeofenceRule for Arctic {
     fn configure(_config: &str) -> Result<Self, String> {
         Ok(Arctic)
     }
-    fn evaluate(&mut self, positions: &[Position], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
-        for (index, position) in positions.iter().enumerate() {
-            let (was_inside, inside) = (rows.of(position)[0] == 1, position.latitude >= 66.5636);
+    fn evaluate(&mut self, readings: &[Reading], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
+        for (index, reading) in readings.iter().enumerate() {
+            let (was_inside, inside) = (rows.of(reading)[0] == 1, reading.latitude >= 66.5636);
             if inside != was_inside {
-                proposals.propose(index, position, if inside { kind::ENTERED } else { kind::EXITED }, "arctic");
-                rows.of(position)[0] = u8::from(inside);
+                proposals.propose(index, reading, if inside { kind::ENTERED } else { kind::EXITED }, "arctic");
+                rows.of(reading)[0] = u8::from(inside);
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Nanoseconds per position, natively, on recorded fleets:
+//! Nanoseconds per reading, natively, on recorded fleets:
 //! `cargo run -p geofence --release --example speed -- RECORDING.csv.gz ZONES.geojson.gz`
 //! (columns `vehicle`, `ts` or `ts_ms`, `lat`, `lon`).
 #![allow(clippy::unwrap_used)]
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use flate2::read::GzDecoder;
 use geofence::Geofence;
-use plugin_sdk::{GeofenceRule, Position, Proposals, Rows};
+use plugin_sdk::{GeofenceRule, Proposals, Reading, Rows};
 
 const BATCH: usize = 256;
 const ROUNDS: usize = 10;
@@ -24,14 +24,14 @@ fn main() {
     let started = Instant::now();
     let mut rule = Geofence::configure(&config).unwrap();
     println!("configure: {:.1} ms for {} KB", started.elapsed().as_secs_f64() * 1e3, config.len() / 1000);
-    let (positions, vehicles) = positions(&text(&recording));
+    let (readings, vehicles) = readings(&text(&recording));
     // The best of each batch over the rounds: what other programs take from the machine does not count.
-    let mut best_ns = vec![u128::MAX; positions.len().div_ceil(BATCH)];
+    let mut best_ns = vec![u128::MAX; readings.len().div_ceil(BATCH)];
     let mut events = 0;
     for _ in 0..ROUNDS {
         let mut rows = Rows::zeroed(vehicles, Geofence::describe().row_bytes);
         events = 0;
-        for (batch, best_ns) in positions.chunks(BATCH).zip(&mut best_ns) {
+        for (batch, best_ns) in readings.chunks(BATCH).zip(&mut best_ns) {
             let mut proposals = Proposals::new();
             let started = Instant::now();
             rule.evaluate(batch, &mut rows, &mut proposals).unwrap();
@@ -39,8 +39,8 @@ fn main() {
             events += proposals.as_slice().len();
         }
     }
-    let ns = best_ns.iter().sum::<u128>() / positions.len() as u128;
-    println!("{} positions of {vehicles} vehicles, {events} events: {ns} ns a position", positions.len());
+    let ns = best_ns.iter().sum::<u128>() / readings.len() as u128;
+    println!("{} readings of {vehicles} vehicles, {events} events: {ns} ns a reading", readings.len());
 }
 
 fn text(path: &str) -> String {
@@ -50,34 +50,19 @@ fn text(path: &str) -> String {
 }
 
 /// In the order of their times, as a fleet reports.
-fn positions(text: &str) -> (Vec<Position>, usize) {
+fn readings(text: &str) -> (Vec<Reading>, usize) {
     let mut slots = HashMap::new();
-    let mut positions = Vec::new();
+    let mut readings = Vec::new();
     for row in csv::Reader::from_reader(text.as_bytes()).deserialize() {
         let row: HashMap<String, String> = row.unwrap();
         let time = row.get("ts_ms").or_else(|| row.get("ts")).unwrap().parse::<i64>();
         let Ok(time) = time else { continue };
         let next = slots.len() as u32;
         let slot = *slots.entry(row["vehicle"].clone()).or_insert(next);
-        positions.push(Position {
-            vehicle: u64::from(slot),
-            sequence: 0,
-            event_time_ms: if row.contains_key("ts_ms") { time } else { time * 1_000 },
-            latitude: row["lat"].parse().unwrap(),
-            longitude: row["lon"].parse().unwrap(),
-            odometer: f64::NAN,
-            altitude: f32::NAN,
-            heading: f32::NAN,
-            speed: f32::NAN,
-            horizontal_accuracy: f32::NAN,
-            engine_hours: f32::NAN,
-            engine_speed: f32::NAN,
-            slot,
-            status: 0,
-            reserved0: 0,
-            reserved1: 0,
-        });
+        let event_time_ms = if row.contains_key("ts_ms") { time } else { time * 1_000 };
+        let fix = Reading::fix(event_time_ms, row["lat"].parse().unwrap(), row["lon"].parse().unwrap());
+        readings.push(Reading { vehicle: u64::from(slot), slot, ..fix });
     }
-    positions.sort_by_key(|it| (it.event_time_ms, it.slot));
-    (positions, slots.len())
+    readings.sort_by_key(|it| (it.event_time_ms, it.slot));
+    (readings, slots.len())
 }

@@ -15,6 +15,10 @@ use crate::zones::Zones;
 pub const CORNERS_MAX: usize = 150_000;
 /// Bytes of an id: it becomes the subject of events.
 pub const ID_BYTES_MAX: usize = 256;
+/// Degrees of longitude between two corners. A longer edge is rather one that crosses the 180th meridian uncut.
+pub const EDGE_DEGREES_MAX: f64 = 180.0;
+/// An edge that goes round the whole world from meridian to meridian, as the map's own frame does, is meant.
+const WHOLE_WORLD_DEGREES: f64 = 360.0;
 /// The largest circle.
 pub const RADIUS_M_MAX: f64 = 1_000_000.0;
 
@@ -170,7 +174,7 @@ impl Coordinates {
             let mut rings = Vec::with_capacity(last_ring as usize - first_ring);
             for (ring, &last_corner) in self.ring_ends[first_ring..last_ring as usize].iter().enumerate() {
                 let corners = &self.corners[first_corner..last_corner as usize];
-                let made = Ring::new(corners).map_err(|what| {
+                let made = check_edges(corners).and_then(|()| Ring::new(corners)).map_err(|what| {
                     if self.depth == 2 { format!("[{ring}]: {what}") } else { format!("[{polygon}][{ring}]: {what}") }
                 })?;
                 rings.push(made);
@@ -181,6 +185,20 @@ impl Coordinates {
         }
         Ok(polygons)
     }
+}
+
+/// GeoJSON is planar: an edge from 179 to -179 would go round the world the other way and turn the area inside out.
+fn check_edges(corners: &[Coord<f64>]) -> Result<(), String> {
+    let too_long = |edge: &&[Coord<f64>]| {
+        let degrees = (edge[1].x - edge[0].x).abs();
+        degrees > EDGE_DEGREES_MAX && degrees < WHOLE_WORLD_DEGREES
+    };
+    let Some(edge) = corners.windows(2).find(too_long) else { return Ok(()) };
+    Err(format!(
+        "the edge from [{}, {}] to [{}, {}] is longer than {EDGE_DEGREES_MAX} degrees of longitude: if the area lies \
+         over the 180th meridian, cut it there into a MultiPolygon; if it is that wide, put a corner between",
+        edge[0].x, edge[0].y, edge[1].x, edge[1].y
+    ))
 }
 
 /// Reads one level of nesting into the flat lists and says which it was.

@@ -1,7 +1,7 @@
 //! The rule as the host sees it: batches in, proposals out.
 
 use geo::Coord;
-use plugin_sdk::{Description, GeofenceRule, Position, Proposal, Proposals, Rows, kind, log};
+use plugin_sdk::{Description, GeofenceRule, Proposal, Proposals, Reading, Rows, kind, log};
 
 use crate::config::{Config, SCHEMA};
 use crate::state::{ROW_BYTES, Row, VERSION};
@@ -10,7 +10,7 @@ use crate::transition::{self, Change, Fix, Kind};
 /// The geofence rule with its config.
 pub struct Geofence {
     config: Config,
-    /// Kept between positions to save allocations.
+    /// Kept between readings to save allocations.
     covering: Vec<u32>,
     changes: Vec<Change>,
     /// Readings of vehicles that were in more zones than a row has slots.
@@ -24,14 +24,19 @@ impl Geofence {
         self.overflows
     }
 
-    fn note_overflow(&mut self, position: &Position, zone: u32) {
+    fn note_overflow(&mut self, reading: &Reading, zone: u32) {
         if self.overflows == 0 {
+            // The rule does not know the vehicle's name: place and time find it.
             log::warn(&format!(
-                "vehicle {:#018x} is in more than {} zones at once: {:?} and others are not tracked for it until it \
-                 leaves one; this is said once",
-                position.vehicle,
+                "a vehicle is in more than {} zones at once: {:?} and others are not tracked for it until it leaves \
+                 one; vehicle {:#018x} at {}, {} (latitude, longitude), reading {} of {} ms; this is said once",
                 crate::state::SLOTS,
                 self.config.zones.id(zone),
+                reading.vehicle,
+                reading.latitude,
+                reading.longitude,
+                reading.sequence,
+                reading.event_time_ms,
             ));
         }
         self.overflows += 1;
@@ -50,22 +55,22 @@ impl GeofenceRule for Geofence {
         Ok(Self { config, covering: Vec::new(), changes: Vec::new(), overflows: 0 })
     }
 
-    fn evaluate(&mut self, positions: &[Position], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
-        for (index, position) in positions.iter().enumerate() {
-            let place = Coord { x: position.longitude, y: position.latitude };
+    fn evaluate(&mut self, readings: &[Reading], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
+        for (index, reading) in readings.iter().enumerate() {
+            let place = Coord { x: reading.longitude, y: reading.latitude };
             // A fix that is not usable leaves everything as it is. An accuracy that was not reported is NaN, and passes.
-            let too_vague = f64::from(position.horizontal_accuracy) > self.config.settings.max_accuracy_m;
+            let too_vague = f64::from(reading.horizontal_accuracy) > self.config.settings.max_accuracy_m;
             if too_vague || !place.x.is_finite() || !place.y.is_finite() {
                 continue;
             }
-            let mut row = Row::new(rows.of(position))?;
+            let mut row = Row::new(rows.of(reading))?;
             self.config.zones.find_covering(place, &mut self.covering);
-            let fix = Fix { time_ms: position.event_time_ms, place, covering: &self.covering };
+            let fix = Fix { time_ms: reading.event_time_ms, place, covering: &self.covering };
             let Config { zones, settings } = &self.config;
             let without_slot = transition::apply(zones, settings, &mut row, &fix, &mut self.changes);
             for change in self.changes.drain(..) {
                 proposals.push(Proposal {
-                    position: index as u32,
+                    reading: index as u32,
                     kind: match change.kind {
                         Kind::Exit => kind::EXITED,
                         Kind::Enter => kind::ENTERED,
@@ -73,10 +78,11 @@ impl GeofenceRule for Geofence {
                     event_time_ms: change.time_ms,
                     value: f64::NAN,
                     subject: zones.id(change.zone).to_owned(),
+                    details: None,
                 });
             }
             if let Some(zone) = without_slot {
-                self.note_overflow(position, zone);
+                self.note_overflow(reading, zone);
             }
         }
         Ok(())

@@ -10,7 +10,8 @@
 //! A zone is named by the 64-bit key of its id, so a swap to another version or config keeps what is known of the zones
 //! that both have. A zone that a new config lacks is dropped at the vehicle's next reading, without an exit. A vehicle
 //! in more than [`SLOTS`] zones at once: those beyond are not tracked until a slot is free (the zones of the lowest ids
-//! come first), and the rule says so once in its log.
+//! come first), and the rule says so once in its log. More slots would make every reading dearer: the host copies the row
+//! in and out with each batch.
 
 /// The version of this layout, for the host.
 pub const VERSION: u32 = 1;

@@ -4,6 +4,7 @@ usage: stream_http3.py HOST PORT PATH API_KEY CA_FILE LINES
 """
 
 import asyncio
+import socket
 import ssl
 import sys
 
@@ -51,7 +52,10 @@ async def main():
     host, port, path, key, ca, lines = sys.argv[1:7]
     configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_REQUIRED)
     configuration.load_verify_locations(ca)
-    async with connect(host, int(port), configuration=configuration, create_protocol=Reader) as reader:
+    # The name stays for TLS; aioquic would take whichever address comes first, and the cloud has one of IPv4.
+    configuration.server_name = host
+    address = socket.getaddrinfo(host, int(port), family=socket.AF_INET, type=socket.SOCK_DGRAM)[0][4][0]
+    async with connect(address, int(port), configuration=configuration, create_protocol=Reader) as reader:
         reader.get(host, path, key, int(lines))
         await asyncio.wait_for(reader.done, timeout=20)
         if reader.status != b"200":

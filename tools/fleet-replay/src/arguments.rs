@@ -2,6 +2,7 @@
 
 use crate::message::READINGS_PER_MESSAGE_MAX;
 use crate::pacing::Speed;
+use crate::session::MqttVersion;
 use crate::target::Target;
 use clap::{ArgGroup, Parser};
 use fleet_model::TenantId;
@@ -35,7 +36,7 @@ poll_first (rows are then played in the order of the polls, by vehicle within on
 A lost connection is built up again, and everything not acknowledged is sent again in its order. A vehicle keeps to one
 session, so its readings arrive in order.
 
-Exit codes: 0 all acknowledged (QoS 0: all sent), 1 failed, 2 wrong usage, 130 interrupted.";
+Exit codes: 0 all acknowledged or refused (QoS 0: all sent), 1 failed, 2 wrong usage, 130 interrupted.";
 
 /// Plays a recording, or a made-up fleet, into an edge node over MQTT.
 #[derive(Debug, Parser)]
@@ -92,6 +93,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER|per-vehicle", default_value = "8")]
     pub(crate) sessions: Sessions,
 
+    /// 5: the edge says which messages it refused; 3.1.1: it acknowledges them like any other
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "5")]
+    pub(crate) mqtt: MqttVersion,
+
     /// 1: every reading is acknowledged; 0: sent and forgotten
     #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub(crate) qos: u8,
@@ -104,13 +109,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(READINGS_PER_MESSAGE_MAX)))]
     pub(crate) readings_per_message: u16,
 
-    /// After this many readings wait until the file of --hold-until exists: for doing something half way
-    #[arg(long, value_name = "NUMBER", requires = "hold_until")]
-    pub(crate) hold_after: Option<u64>,
-
-    /// The file whose appearance ends --hold-after
-    #[arg(long, value_name = "FILE", requires = "hold_after")]
-    pub(crate) hold_until: Option<PathBuf>,
+    /// Play no further than the reading whose number stands in this file, and wait until a higher one stands there: for
+    /// doing something on the way
+    #[arg(long, value_name = "FILE")]
+    pub(crate) up_to: Option<PathBuf>,
 
     /// Give up after this long without a connection
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::duration::parse)]
@@ -120,7 +122,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
 
-    /// Write a line of JSON per acknowledged reading: {"vehicle","event_time_ms"}
+    /// Write a line of JSON per acknowledged reading, without refused ones: {"vehicle","event_time_ms"}
     #[arg(long, value_name = "FILE")]
     pub(crate) acknowledged: Option<PathBuf>,
 }

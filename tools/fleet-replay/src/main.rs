@@ -15,7 +15,11 @@ mod play;
 mod progress;
 mod recording;
 mod session;
+mod signals;
 mod simulate;
+#[cfg(test)]
+#[path = "../../../system-tests/src/skipped.rs"]
+mod skipped;
 mod summary;
 mod target;
 mod transport;
@@ -23,7 +27,7 @@ mod transport;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Everything was acknowledged.
+/// Everything was acknowledged or refused.
 const EXIT_OK: u8 = 0;
 /// The edge was not reachable for too long, refused the login, or a file could not be read or written.
 const EXIT_FAILED: u8 = 1;
@@ -44,7 +48,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &arguments::Arguments) -> anyhow::Result<play::Ended> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(play::play(arguments));
+    let ended = runtime.block_on(async {
+        // First of all: a stop that comes while a recording is read still ends with a summary.
+        let signals = signals::Signals::catch()?;
+        play::play(arguments, signals).await
+    });
     // A blocked name lookup must not hold up the end.
     runtime.shutdown_background();
     ended

@@ -7,6 +7,7 @@ use crate::pacing::{Pacer, Speed};
 use crate::progress::{Counters, Links, Progress};
 use crate::recording::Recording;
 use crate::session::{self, Login, Quality, SessionError, Shared};
+use crate::signals::Signals;
 use crate::simulate::{Fleet, Town};
 use crate::summary::Summary;
 use crate::target::Target;
@@ -27,9 +28,8 @@ const QUEUE_SHARED: usize = 256;
 const QUEUE_PER_VEHICLE: usize = 16;
 /// After Ctrl-C, acknowledgements that are on their way may arrive within this.
 const LAST_ACKNOWLEDGEMENTS_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often a held play looks for its file.
-const HOLD_LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// How often a play that may go no further looks into its file.
+const UP_TO_LOOKS_EVERY: Duration = Duration::from_millis(20);
 
 /// How a play ended when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +39,14 @@ pub(crate) enum Ended {
 }
 
 /// Plays what the arguments ask for.
-pub(crate) async fn play(arguments: &Arguments) -> anyhow::Result<Ended> {
+pub(crate) async fn play(arguments: &Arguments, signals: Signals) -> anyhow::Result<Ended> {
     let source = Source::open(arguments)?;
     let Some(target) = arguments.to.clone() else { return Ok(Ended::Complete) };
     let progress = Progress::new(source.readings);
     let counters = Arc::new(Counters::default());
     let shared = Arc::new(Shared {
         transport: Transport::new(target.clone(), arguments.ca.as_deref())?,
+        version: arguments.mqtt,
         quality: if arguments.qos == 0 { Quality::AtMostOnce } else { Quality::AtLeastOnce },
         in_flight_max: arguments.in_flight,
         give_up_after: arguments.give_up_after,
@@ -57,16 +58,16 @@ pub(crate) async fn play(arguments: &Arguments) -> anyhow::Result<Ended> {
     let vehicles = source.vehicles;
     let started = Instant::now();
     let mut crew = Crew::new(shared.clone(), target, arguments.sessions);
-    let played = crew.play(source, arguments).await;
+    let played = crew.play(source, arguments, signals).await;
     let seconds = started.elapsed().as_secs_f64();
     shown.abort();
     progress.clear();
-    let acknowledged = counters.acknowledged.load(Relaxed);
-    let delivered = if arguments.qos == 0 { counters.sent.load(Relaxed) } else { acknowledged };
+    let (acknowledged, refused) = (counters.acknowledged.load(Relaxed), counters.refused.load(Relaxed));
+    let delivered = if arguments.qos == 0 { counters.sent.load(Relaxed) } else { acknowledged + refused };
     let summary = Summary {
         sent: counters.sent.load(Relaxed),
         acknowledged,
-        refused: None,
+        refused: (arguments.qos == 1 && arguments.mqtt.tells_refusals()).then_some(refused),
         resent: counters.resent.load(Relaxed),
         vehicles,
         seconds: (seconds * 1_000.0).round() / 1_000.0,
@@ -156,16 +157,20 @@ impl Crew {
         Self { shared, target, sessions, client_id, queues: HashMap::new(), running: JoinSet::new() }
     }
 
-    async fn play(&mut self, source: Source, arguments: &Arguments) -> Result<Ended, SessionError> {
-        let mut interrupted = std::pin::pin!(interrupted());
+    async fn play(
+        &mut self,
+        source: Source,
+        arguments: &Arguments,
+        mut signals: Signals,
+    ) -> Result<Ended, SessionError> {
         let mut pacer = Pacer::new(arguments.speed);
         let mut grouping = Grouping::new(arguments.readings_per_message);
         let start = tokio::time::Instant::now();
         let mut readings = source.iterator;
         let mut more = true;
         let mut played = 0;
+        let mut up_to = arguments.up_to.as_deref().map(UpTo::new);
         while more {
-            let held = arguments.hold_until.as_deref().filter(|_| arguments.hold_after == Some(played));
             let complete = match readings.next() {
                 Some(reading) => {
                     played += 1;
@@ -180,8 +185,8 @@ impl Crew {
             let Some((due, message)) = complete else { continue };
             let queue = self.queue(&message.vehicle);
             let hand_over = async {
-                if let Some(file) = held {
-                    appears(file).await;
+                if let Some(up_to) = &mut up_to {
+                    up_to.allows(played).await;
                 }
                 if !due.is_zero() {
                     tokio::time::sleep_until(start + due).await;
@@ -191,7 +196,7 @@ impl Crew {
             };
             tokio::select! {
                 biased;
-                () = &mut interrupted => {
+                () = signals.come() => {
                     self.queues.clear();
                     let _ = tokio::time::timeout(LAST_ACKNOWLEDGEMENTS_WITHIN, self.all_ended()).await;
                     return Ok(Ended::Interrupted);
@@ -203,7 +208,7 @@ impl Crew {
         }
         self.queues.clear();
         tokio::select! {
-            () = &mut interrupted => Ok(Ended::Interrupted),
+            () = signals.come() => Ok(Ended::Interrupted),
             ended = self.all_ended() => ended.map(|()| Ended::Complete),
         }
     }
@@ -245,26 +250,27 @@ fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Ends when the file exists.
-async fn appears(file: &Path) {
-    while !tokio::fs::try_exists(file).await.unwrap_or(false) {
-        tokio::time::sleep(HOLD_LOOKS_EVERY).await;
-    }
+/// How far a file lets the play go.
+struct UpTo<'a> {
+    file: &'a Path,
+    last: u64,
 }
 
-/// Ends at Ctrl-C or SIGTERM.
-async fn interrupted() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
+impl<'a> UpTo<'a> {
+    fn new(file: &'a Path) -> Self {
+        Self { file, last: 0 }
+    }
+
+    /// Ends when the file allows reading number `number`. A file that is not there yet, or is being written, allows
+    /// nothing.
+    async fn allows(&mut self, number: u64) {
+        while number > self.last {
+            let text = tokio::fs::read_to_string(self.file).await.unwrap_or_default();
+            match text.trim().parse() {
+                Ok(last) if last > self.last => self.last = last,
+                _ => tokio::time::sleep(UP_TO_LOOKS_EVERY).await,
             }
-            Err(_) => std::future::pending().await,
         }
-    };
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => if pressed.is_err() { std::future::pending().await },
-        () = terminated => {}
     }
 }
 

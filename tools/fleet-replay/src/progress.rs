@@ -16,6 +16,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     pub(crate) acknowledged: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) resent: AtomicU64,
 }
 
@@ -61,17 +62,21 @@ impl Progress {
         loop {
             ticks.tick().await;
             let (sent, acknowledged) = (counters.sent.load(Relaxed), counters.acknowledged.load(Relaxed));
+            let said = match counters.refused.load(Relaxed) {
+                0 => format!("{acknowledged} acknowledged"),
+                refused => format!("{acknowledged} acknowledged, {refused} refused"),
+            };
             let now = Instant::now();
             let rate = (acknowledged - before) as f64 / (now - before_at).as_secs_f64();
             if self.terminal {
                 self.bar.set_position(sent);
-                self.bar.set_message(format!("{acknowledged} acknowledged, {rate:.0}/s"));
+                self.bar.set_message(format!("{said}, {rate:.0}/s"));
                 if now - before_at > Duration::from_secs(1) {
                     (before, before_at) = (acknowledged, now);
                 }
             } else {
                 let of = self.bar.length().map_or_else(String::new, |length| format!(" of {length}"));
-                eprintln!("{sent}{of} readings sent, {acknowledged} acknowledged, {rate:.0}/s");
+                eprintln!("{sent}{of} readings sent, {said}, {rate:.0}/s");
                 (before, before_at) = (acknowledged, now);
             }
         }

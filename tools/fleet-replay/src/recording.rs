@@ -349,7 +349,7 @@ mod tests {
         ] {
             let path = directory.join(name);
             if !path.exists() {
-                println!("skipped: no {}", path.display());
+                crate::skipped::note(crate::skipped::REFERENCE_DATA, "set DROVER_REFERENCE_DATA to their directory");
                 continue;
             }
             let recording = Recording::open(&path, &TenantId::new("demo").unwrap()).unwrap();

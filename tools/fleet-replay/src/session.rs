@@ -10,14 +10,13 @@ mod protocol;
 mod tests;
 mod window;
 
-pub(crate) use protocol::Login;
+pub(crate) use protocol::{Login, MqttVersion};
 
 use crate::acknowledged::Acknowledged;
 use crate::message::Message;
 use crate::progress::{Counters, Links};
 use crate::transport::{Stream, Transport};
 use backoff::Backoff;
-use mqtt_protocol_core::mqtt::result_code::ConnectReturnCode;
 use protocol::{Incoming, Protocol, ProtocolError};
 use rand::SeedableRng;
 use std::sync::Arc;
@@ -44,6 +43,7 @@ pub(crate) enum Quality {
 /// What sessions have in common.
 pub(crate) struct Shared {
     pub(crate) transport: Transport,
+    pub(crate) version: MqttVersion,
     pub(crate) quality: Quality,
     pub(crate) in_flight_max: u16,
     pub(crate) give_up_after: Duration,
@@ -135,7 +135,8 @@ impl<'a> Drive<'a> {
     }
 
     async fn exchange(&mut self, login: &Login, link: &mut crate::progress::Link) -> Result<End, String> {
-        let mut protocol = Protocol::connect(login, Instant::now(), &mut self.out).map_err(said)?;
+        let mut protocol =
+            Protocol::connect(self.shared.version, login, Instant::now(), &mut self.out).map_err(said)?;
         let mut input = Vec::with_capacity(IN_BYTES);
         let mut queue_ended = false;
         let mut unflushed = false;
@@ -147,7 +148,7 @@ impl<'a> Drive<'a> {
             if self.accepted && nothing_left {
                 return self.goodbye(protocol).await;
             }
-            let takes = self.accepted && !queue_ended && pending < OUT_BYTES_MAX && self.has_room();
+            let takes = self.accepted && !queue_ended && pending < OUT_BYTES_MAX && self.has_room(&protocol);
             let deadline = protocol.deadline().into_iter().chain((!self.accepted).then_some(answer_by)).min();
             tokio::select! {
                 read = self.reader.read_buf(&mut input) => {
@@ -163,11 +164,10 @@ impl<'a> Drive<'a> {
                                 link.up();
                                 self.send_again(&mut protocol).map_err(said)?;
                             }
-                            Incoming::Refused(ConnectReturnCode::ServerUnavailable) => {
-                                return Err("the edge is not ready for devices".to_owned());
-                            }
-                            Incoming::Refused(code) => return Ok(End::LoginRefused(refusal(code))),
-                            Incoming::Acknowledged(packet_id) => self.acknowledge(packet_id),
+                            Incoming::NotReady => return Err("the edge is not ready for devices".to_owned()),
+                            Incoming::LoginRefused(why) => return Ok(End::LoginRefused(why)),
+                            Incoming::Acknowledged(packet_id) => self.acknowledged(packet_id),
+                            Incoming::Refused(packet_id) => self.refused(packet_id),
                         }
                     }
                 }
@@ -193,8 +193,8 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn has_room(&self) -> bool {
-        self.shared.quality == Quality::AtMostOnce || self.window.has_room()
+    fn has_room(&self, protocol: &Protocol) -> bool {
+        self.shared.quality == Quality::AtMostOnce || self.window.has_room() && protocol.has_room()
     }
 
     /// Publishes a message, and those that wait behind it, as far as there is room: one write for many.
@@ -210,7 +210,7 @@ impl<'a> Drive<'a> {
                     protocol.publish(&flight.message, Some(flight.packet_id), false, now, &mut self.out)?;
                 }
             }
-            let room = self.has_room() && self.out.len() - self.written < OUT_BYTES_MAX;
+            let room = self.has_room(protocol) && self.out.len() - self.written < OUT_BYTES_MAX;
             next = if room { self.queue.try_recv().ok() } else { None };
         }
         Ok(())
@@ -226,10 +226,17 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn acknowledge(&mut self, packet_id: u16) {
+    fn acknowledged(&mut self, packet_id: u16) {
         if let Some(message) = self.window.acknowledge(packet_id) {
             self.shared.counters.acknowledged.fetch_add(message.readings(), Relaxed);
             self.shared.acknowledged.record(&message);
+        }
+    }
+
+    /// It would be refused again, so it is over with it.
+    fn refused(&mut self, packet_id: u16) {
+        if let Some(message) = self.window.acknowledge(packet_id) {
+            self.shared.counters.refused.fetch_add(message.readings(), Relaxed);
         }
     }
 
@@ -257,16 +264,6 @@ async fn push(writer: &mut WriteHalf<Box<dyn Stream>>, bytes: &[u8]) -> std::io:
 
 fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-fn refusal(code: ConnectReturnCode) -> &'static str {
-    match code {
-        ConnectReturnCode::BadUserNameOrPassword => "wrong user name or password (see --to)",
-        ConnectReturnCode::NotAuthorized => "not allowed to connect (see --to)",
-        ConnectReturnCode::IdentifierRejected => "it does not take our client id",
-        ConnectReturnCode::UnacceptableProtocolVersion => "it does not speak MQTT 3.1.1",
-        ConnectReturnCode::Accepted | ConnectReturnCode::ServerUnavailable => "not now",
-    }
 }
 
 async fn until(deadline: Option<Instant>) {

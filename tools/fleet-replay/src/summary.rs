@@ -7,8 +7,9 @@ use std::fmt;
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) sent: u64,
+    /// Taken by the edge.
     pub(crate) acknowledged: u64,
-    /// MQTT 3.1.1 has no word for it: the edge acknowledges what it refused and keeps it in its dead-letter log.
+    /// In messages of which the edge took nothing. `None` when it cannot say so: over MQTT 3.1.1, and at QoS 0.
     pub(crate) refused: Option<u64>,
     /// Sent again after a lost connection.
     pub(crate) resent: u64,
@@ -26,8 +27,12 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "sent          {:>12} readings of {} vehicles", self.sent, self.vehicles)?;
         writeln!(f, "acknowledged  {:>12}", self.acknowledged)?;
+        match self.refused {
+            Some(0) => writeln!(f, "refused       {:>12}", 0)?,
+            Some(refused) => writeln!(f, "refused       {refused:>12} (drover dead-letters shows them, and why)")?,
+            None => writeln!(f, "refused            unknown (only MQTT 5 at QoS 1 says; see drover dead-letters)")?,
+        }
         writeln!(f, "resent        {:>12}", self.resent)?;
-        writeln!(f, "refused            unknown (MQTT 3.1.1 does not say; see drover dead-letters)")?;
         write!(f, "took          {:>12.1} s, {:.0} readings/s", self.seconds, self.readings_per_s)
     }
 }

@@ -1,5 +1,5 @@
-//! Foreign programs that tests talk to: Python clients in an environment of our own, and mosquitto's command line
-//! clients. None is needed to build. Tests look for `<target dir>/setup/python/bin/python3` and for `mosquitto_pub`.
+//! Foreign programs that tests talk to: curl, mosquitto's command line clients, and Python clients in an environment of
+//! our own. None is needed to build. Tests look for `<target dir>/setup/python/bin/python3` and on the path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use crate::workspace;
 
 /// What the tests import, pinned: pip's names and versions.
 const PYTHON_PACKAGES: [&str; 3] = ["aioquic==1.3.0", "paho-mqtt==2.1.0", "rotel==0.0.1a15"];
-const MOSQUITTO_PACKAGE: &str = "mosquitto-clients";
-const MOSQUITTO_PROGRAM: &str = "mosquitto_pub";
+/// What Debian calls the part of Python that makes environments.
+const VENV_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
 const VENV_LIMIT: Duration = Duration::from_secs(120);
 const PIP_LIMIT: Duration = Duration::from_secs(300);
 const APT_LIMIT: Duration = Duration::from_secs(300);
@@ -27,19 +27,15 @@ pub(crate) fn ensure_python() -> Piece {
     }
 }
 
-/// Installs mosquitto's clients with the machine's package manager.
-pub(crate) fn ensure_mosquitto() -> Piece {
-    if workspace::on_path(MOSQUITTO_PROGRAM) {
-        return Piece::Ready("mosquitto_pub is on the path".to_owned());
+/// Installs a program with the machine's package manager, if it is not on the path.
+pub(crate) fn ensure_program(program: &str, package: &str) -> Piece {
+    if workspace::on_path(program) {
+        return Piece::Ready(format!("{program} is on the path"));
     }
-    let advice = format!("install the package {MOSQUITTO_PACKAGE}");
-    if !workspace::on_path("apt-get") || !is_root() {
-        return Piece::Missing(format!("{advice} (setup does it itself as root on Debian)"));
-    }
-    say_step("mosquitto clients", &format!("installing {MOSQUITTO_PACKAGE} with apt-get"));
-    match apt_install(MOSQUITTO_PACKAGE) {
-        Ok(()) if workspace::on_path(MOSQUITTO_PROGRAM) => Piece::Installed(MOSQUITTO_PACKAGE.to_owned()),
-        Ok(()) => Piece::Missing(format!("the package is installed, but mosquitto_pub is not on the path; {advice}")),
+    let advice = format!("install the package {package}");
+    match apt_install(program, &[package]) {
+        Ok(()) if workspace::on_path(program) => Piece::Installed(package.to_owned()),
+        Ok(()) => Piece::Missing(format!("the package is installed, but {program} is not on the path; {advice}")),
         Err(error) => Piece::Missing(format!("{error:#}; {advice}")),
     }
 }
@@ -64,13 +60,13 @@ fn python_installed() -> Result<Piece> {
     if is_stamped(&venv) {
         return Ok(Piece::Ready(format!("in {}", venv.display())));
     }
-    say_step("python for tests", &format!("making an environment with {}", PYTHON_PACKAGES.join(" and ")));
-    if venv.exists() {
-        fs::remove_dir_all(&venv).with_context(|| format!("could not remove {}", venv.display()))?;
+    let name = "python for tests";
+    say_step(name, &format!("making an environment with {}", PYTHON_PACKAGES.join(", ")));
+    if let Err(error) = make_venv(&venv) {
+        // Debian has Python without what makes environments.
+        apt_install(name, &VENV_PACKAGES).with_context(|| format!("{error:#}"))?;
+        make_venv(&venv)?;
     }
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv"]).arg(&venv).stdout(Stdio::null());
-    workspace::run_within(&mut make, VENV_LIMIT)?;
     let mut pip = Command::new(interpreter(&venv));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES);
     workspace::run_within(&mut pip, PIP_LIMIT)?;
@@ -81,13 +77,26 @@ fn python_installed() -> Result<Piece> {
     Ok(Piece::Installed(format!("in {}", venv.display())))
 }
 
-fn apt_install(package: &str) -> Result<()> {
+fn make_venv(venv: &Path) -> Result<()> {
+    if venv.exists() {
+        fs::remove_dir_all(venv).with_context(|| format!("could not remove {}", venv.display()))?;
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(venv).stdout(Stdio::null());
+    workspace::run_within(&mut make, VENV_LIMIT)
+}
+
+fn apt_install(name: &str, packages: &[&str]) -> Result<()> {
+    if !workspace::on_path("apt-get") || !is_root() {
+        anyhow::bail!("setup installs packages as root on Debian only");
+    }
+    say_step(name, &format!("installing {} with apt-get", packages.join(" and ")));
     let apt_get = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.arg("-q=2").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         command
     };
-    let install = ["install", "-y", "--no-install-recommends", package];
+    let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
     // The lists may be absent or old: first without, then with an update.
     let quick = workspace::run_within(apt_get(&install).stderr(Stdio::null()), APT_LIMIT);
     if quick.is_ok() {

@@ -72,7 +72,11 @@ pub(super) async fn serve(
         }
         let (router, shutdown) = (router.clone(), shutdown.clone());
         connections.spawn(async move {
-            let accepted = tokio::time::timeout(deadlines.header(), async { incoming.await }).await;
+            let accepted = tokio::time::timeout(deadlines.header(), async { incoming.await });
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = accepted => accepted,
+            };
             match accepted {
                 Ok(Ok(quic)) => connection(quic, router, deadlines, shutdown).await,
                 Ok(Err(error)) => tracing::debug!(%error, "an HTTP/3 handshake failed"),
@@ -126,8 +130,9 @@ async fn connection(quic: quinn::Connection, router: Router, deadlines: Deadline
             }
         }
     }
-    // GOAWAY: what was accepted is still answered.
-    let _ = http3.shutdown(0).await;
+    // GOAWAY: what was accepted is still answered. It names the first request that is not (RFC 9114 §5.2), one after
+    // the last that was accepted.
+    let _ = http3.shutdown(1).await;
     requests.close();
     requests.wait().await;
     // The last answers are on their way: closing now would throw them away. A client closes after GOAWAY by itself.

@@ -1,4 +1,4 @@
-//! `wit/v1`: package `drover:plugin@1`. Written by hand because `position` has its own lowering; a component that does
+//! `wit/v1`: package `drover:plugin@1`. Written by hand because `reading` has its own lowering; a component that does
 //! not match is refused when it is linked.
 
 use crate::plugin_log::{Level, PluginLog};
@@ -48,12 +48,13 @@ pub(crate) struct Descriptor {
 #[derive(Debug, Clone, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Proposal {
-    pub(crate) position: u32,
+    pub(crate) reading: u32,
     pub(crate) kind: u32,
     #[component(name = "event-time-ms")]
     pub(crate) event_time_ms: i64,
     pub(crate) value: f64,
     pub(crate) subject: String,
+    pub(crate) details: Option<String>,
 }
 
 #[derive(Debug, Clone, ComponentType, Lift)]

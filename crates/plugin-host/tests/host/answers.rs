@@ -6,9 +6,9 @@ use fleet_model::{EventKind, Timestamp};
 use plugin_host::{EvaluateError, InstanceLimits, PluginEngine, Position};
 use serde_json::json;
 
-/// The canonical ABI's picture of a position, written field by field.
+/// The canonical ABI's picture of a reading, written field by field.
 fn field_by_field(position: &Position) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(88);
+    let mut bytes = Vec::with_capacity(112);
     bytes.extend(position.vehicle.to_le_bytes());
     bytes.extend(position.sequence.to_le_bytes());
     bytes.extend(position.event_time_ms.to_le_bytes());
@@ -19,25 +19,33 @@ fn field_by_field(position: &Position) -> Vec<u8> {
     for field in [altitude, heading, speed, horizontal_accuracy, engine_hours, engine_speed] {
         bytes.extend(field.to_le_bytes());
     }
-    for field in [position.slot, position.status, position.reserved0, position.reserved1] {
+    let Position { fuel_level, state_of_charge, engine_coolant_temperature, battery_voltage, .. } = *position;
+    for field in [fuel_level, state_of_charge, engine_coolant_temperature, battery_voltage] {
+        bytes.extend(field.to_le_bytes());
+    }
+    let Position { slot, status, reserved0, reserved1, reserved2, reserved3, .. } = *position;
+    for field in [slot, status, reserved0, reserved1, reserved2, reserved3] {
         bytes.extend(field.to_le_bytes());
     }
     bytes
 }
 
 #[test]
-fn a_plugin_sees_each_field_of_a_position_in_its_place() {
-    // It answers with the bytes of its positions as the rows.
-    let evaluate = answer_with(0, "(local.get $positions)", "(i32.mul (local.get $count) (i32.const 88))");
-    let mut instance = Guest { row_bytes: 88, evaluate, ..Guest::default() }.configured().instantiate().unwrap();
+fn a_plugin_sees_each_field_of_a_reading_in_its_place() {
+    // It answers with the bytes of its readings as the rows.
+    let evaluate = answer_with(0, "(local.get $positions)", "(i32.mul (local.get $count) (i32.const 112))");
+    let mut instance = Guest { row_bytes: 112, evaluate, ..Guest::default() }.configured().instantiate().unwrap();
     let mut batch = positions(300);
     for (position, n) in batch.iter_mut().zip(1_u16..) {
         let n = f32::from(n);
         (position.altitude, position.heading, position.speed) = (n, n + 0.25, -n);
         (position.horizontal_accuracy, position.engine_hours) = (f32::NAN, n * 3.0);
         (position.engine_speed, position.odometer, position.status) = (n * 100.0, f64::from(n) * 1e6, 3);
+        (position.fuel_level, position.state_of_charge) = (n / 3.0, n / 7.0);
+        (position.engine_coolant_temperature, position.battery_voltage) = (n - 40.0, 24.0 + n / 100.0);
+        (position.reserved0, position.reserved1, position.reserved2, position.reserved3) = (u32::MAX, 1, 2, 3);
     }
-    let outcome = instance.evaluate(&batch, &vec![0; 300 * 88]).unwrap();
+    let outcome = instance.evaluate(&batch, &vec![0; 300 * 112]).unwrap();
     let expected: Vec<u8> = batch.iter().flat_map(field_by_field).collect();
     assert!(outcome.rows == expected, "the guest's bytes differ");
 }
@@ -56,7 +64,7 @@ fn proposals_and_rows_come_back() {
         let [proposal] = outcome.proposals.as_slice() else { panic!("{outcome:?}") };
         assert_eq!((proposal.position, proposal.kind), (0, EventKind::GeofenceDwell));
         assert_eq!((proposal.event_time, proposal.value), (Timestamp(1_700_000_000_000), 1.5));
-        assert_eq!(proposal.subject, SUBJECT);
+        assert_eq!((proposal.subject.as_str(), proposal.details.as_deref()), (SUBJECT, None));
     }
 }
 

@@ -1,18 +1,23 @@
-//! The real geofence under the limits as shipped, where `cargo xtask build-plugins` has built it.
+//! The real geofence under the limits as shipped, but for time, where `cargo xtask build-plugins` has built it.
 
 use crate::guest::{engine, positions};
+use fleet_model::EventKind;
 use plugin_host::{CONFIG_BYTES_MAX, ConfigError, InstanceLimits, Plugin};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The component, if it has been built.
 pub(crate) fn component() -> Option<Vec<u8>> {
+    built("geofence")
+}
+
+fn built(name: &str) -> Option<Vec<u8>> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let path = target.join("plugins/geofence.wasm");
+    let path = target.join("plugins").join(name).with_extension("wasm");
     let wasm = std::fs::read(&path).ok();
     if wasm.is_none() {
-        println!("skipped: no {}", path.display());
+        crate::skipped::note(&format!("the component {name}"), "cargo xtask test builds it");
     }
     wasm
 }
@@ -70,6 +75,22 @@ fn a_wrong_config_is_refused_with_its_places() {
     let ConfigError::Schema(problems) = &error else { panic!("{error}") };
     assert!(problems.iter().any(|problem| problem.pointer == "/exit_buffer_m"), "{error}");
     assert!(problems.iter().any(|problem| problem.message.contains("zonez")), "{error}");
+}
+
+/// The example that authors begin with.
+#[test]
+fn a_rule_of_ones_own_is_loaded_and_decides() {
+    let Some(wasm) = built("hello-geofence") else { return };
+    let plugin = engine().load(&wasm).unwrap();
+    assert_eq!((plugin.descriptor().name.as_str(), plugin.descriptor().row_bytes), ("hello-geofence", 1));
+    let mut instance = plugin.configure(&json!({})).unwrap().instantiate().unwrap();
+    let mut way = positions(3);
+    for (position, latitude) in way.iter_mut().zip([66.0, 67.0, 66.5]) {
+        (position.slot, position.latitude) = (0, latitude);
+    }
+    let outcome = instance.evaluate(&way, &[0]).unwrap();
+    let decided: Vec<_> = outcome.proposals.iter().map(|it| (it.position, it.kind, it.subject.as_str())).collect();
+    assert_eq!(decided, [(1, EventKind::GeofenceEntered, "arctic"), (2, EventKind::GeofenceExited, "arctic")]);
 }
 
 /// Prints what a position costs; what it should cost is for the benchmarks to say.

@@ -18,6 +18,8 @@ const SCHEMA_AT: u32 = 2_048;
 pub(crate) const ANSWER_AT: u32 = 64;
 /// Where proposals are built.
 pub(crate) const PROPOSALS_AT: u32 = 512;
+/// Bytes from one proposal to the next.
+pub(crate) const PROPOSAL_BYTES: u32 = 48;
 /// The subject of every proposal.
 pub(crate) const SUBJECT: &str = "depot";
 
@@ -93,16 +95,26 @@ pub(crate) fn refusal() -> String {
     )
 }
 
-/// Writes the first proposal: of `position`, of `kind`, at that position's own time.
-pub(crate) fn proposal(position: u32, kind: u32) -> String {
+/// Writes the first proposal: of the reading with that index, of `kind`, at the first reading's time, without details.
+pub(crate) fn proposal(reading: u32, kind: u32) -> String {
     format!(
-        "(i32.store (i32.const {PROPOSALS_AT}) (i32.const {position}))
+        "(i32.store (i32.const {PROPOSALS_AT}) (i32.const {reading}))
          (i32.store offset=4 (i32.const {PROPOSALS_AT}) (i32.const {kind}))
          (i64.store offset=8 (i32.const {PROPOSALS_AT}) (i64.load offset=16 (local.get $positions)))
          (f64.store offset=16 (i32.const {PROPOSALS_AT}) (f64.const 1.5))
          (i32.store offset=24 (i32.const {PROPOSALS_AT}) (i32.const {SUBJECT_AT}))
-         (i32.store offset=28 (i32.const {PROPOSALS_AT}) (i32.const {}))",
+         (i32.store offset=28 (i32.const {PROPOSALS_AT}) (i32.const {}))
+         (i32.store8 offset=32 (i32.const {PROPOSALS_AT}) (i32.const 0))",
         SUBJECT.len()
+    )
+}
+
+/// Gives the first proposal details: the config's schema, which is a JSON object.
+pub(crate) fn details(bytes: u32) -> String {
+    format!(
+        "(i32.store8 offset=32 (i32.const {PROPOSALS_AT}) (i32.const 1))
+         (i32.store offset=36 (i32.const {PROPOSALS_AT}) (i32.const {SCHEMA_AT}))
+         (i32.store offset=40 (i32.const {PROPOSALS_AT}) (i32.const {bytes}))"
     )
 }
 
@@ -205,13 +217,11 @@ pub(crate) fn wrapped(mut module: Vec<u8>, wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_str("plugin.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    let mut encoder = ComponentEncoder::default();
-    encoder.module(&module).unwrap().validate(true);
-    encoder.encode().unwrap()
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
 
-/// Limits for tests: as shipped, but the time of a batch is generous, for machines that do much else.
+/// Limits for tests: as shipped, but for time, which is generous: the machine may do much else.
 pub(crate) fn limits() -> InstanceLimits {
     InstanceLimits { batch_ms_max: 5_000, configure_ms_max: 20_000, ..InstanceLimits::default() }
 }

@@ -1,12 +1,15 @@
 //! Plugins that misbehave at run time: contained, named, and the next instance works.
 
-use crate::guest::{Guest, answer, answer_with, engine_with, limits, positions, proposal};
+use crate::guest::{
+    Guest, PROPOSAL_BYTES, PROPOSALS_AT, answer, answer_with, details, engine_with, limits, positions, proposal,
+};
 use plugin_host::{ConfigError, ConfiguredPlugin, EvaluateError, InstanceLimits, InstantiateError, LoadError};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
-/// Longest that any misbehaviour may hold a thread here. Limits are far below; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The limit on time where something endless meets it and something well-behaved must not, on a busy machine, milliseconds.
+const BUSY_MS_MAX: u64 = 2_000;
+/// The limit on time where only something endless meets it, milliseconds.
+const ENDLESS_MS_MAX: u64 = 50;
 const FOREVER: &str = "(loop $again (br $again))";
 /// Two gigabytes, one MiB at a time.
 const MEMORY_BOMB: &str = "(loop $again (drop (memory.grow (i32.const 16))) (br $again))";
@@ -26,9 +29,7 @@ fn ends_in(evil: &str, limits: InstanceLimits) -> EvaluateError {
     let plugin = configured(evil_for_one(evil), limits);
     let mut instance = plugin.instantiate().unwrap();
     instance.evaluate(&positions(2), &[0; 16]).unwrap();
-    let started = Instant::now();
     let error = instance.evaluate(&positions(1), &[0; 8]).unwrap_err();
-    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     assert!(error.instance_is_dead() && instance.is_dead(), "{error}");
     assert!(matches!(instance.evaluate(&positions(2), &[0; 16]), Err(EvaluateError::Trapped(_))));
     plugin.instantiate().unwrap().evaluate(&positions(2), &[0; 16]).unwrap();
@@ -37,10 +38,8 @@ fn ends_in(evil: &str, limits: InstanceLimits) -> EvaluateError {
 
 #[test]
 fn an_endless_loop_is_timed_out() {
-    let started = Instant::now();
-    let limits = InstanceLimits { batch_ms_max: 50, ..limits() };
+    let limits = InstanceLimits { batch_ms_max: BUSY_MS_MAX, ..limits() };
     assert_eq!(ends_in(FOREVER, limits), EvaluateError::TimedOut);
-    assert!(started.elapsed() >= Duration::from_millis(50));
 }
 
 #[test]
@@ -108,11 +107,11 @@ fn an_answer_that_lies_about_its_place_traps() {
 #[test]
 fn too_many_proposals_are_too_much_output() {
     let limits = InstanceLimits { proposals_max: 2, ..limits() };
-    let write_three = format!(
-        "{} (memory.copy (i32.const 544) (i32.const 512) (i32.const 32))
-         (memory.copy (i32.const 576) (i32.const 512) (i32.const 32))",
-        proposal(0, 1)
-    );
+    let copy = |to: u32| {
+        let to = PROPOSALS_AT + to * PROPOSAL_BYTES;
+        format!("(memory.copy (i32.const {to}) (i32.const {PROPOSALS_AT}) (i32.const {PROPOSAL_BYTES}))")
+    };
+    let write_three = [proposal(0, 1), copy(1), copy(2)].concat();
     let plugin = configured(format!("{write_three} {}", answer(3)), limits);
     let error = plugin.instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap_err();
     assert!(matches!(&error, EvaluateError::TooMuchOutput(text) if text.contains("3 proposals")), "{error}");
@@ -126,11 +125,20 @@ fn too_many_bytes_are_too_much_output() {
     assert!(matches!(error, EvaluateError::TooMuchOutput(_)), "{error}");
 }
 
+/// Gives the first proposal another time.
+fn event_time(ms: i64) -> String {
+    format!("(i64.store offset=8 (i32.const {PROPOSALS_AT}) (i64.const {ms}))")
+}
+
 #[test]
 fn a_malformed_answer_is_refused_whole_and_the_instance_lives() {
     for (body, wrong) in [
-        (format!("{} {}", proposal(1, 1), answer(1)), "position 1"),
+        (format!("{} {}", proposal(1, 1), answer(1)), "reading 1"),
         (format!("{} {}", proposal(0, 99), answer(1)), "kind 99"),
+        (format!("{} {} {}", proposal(0, 1), event_time(-1), answer(1)), "its time -1"),
+        (format!("{} {} {}", proposal(0, 1), event_time(i64::MIN), answer(1)), "its time -9223372036854775808"),
+        (format!("{} {} {}", proposal(0, 1), event_time(i64::MAX), answer(1)), "its time 9223372036854775807"),
+        (format!("{} {} {}", proposal(0, 1), details(2), answer(1)), "it has details"),
         (answer_with(0, "(local.get $rows)", "(i32.const 7)"), "7 bytes"),
     ] {
         let mut instance = configured(body, limits()).instantiate().unwrap();
@@ -142,10 +150,13 @@ fn a_malformed_answer_is_refused_whole_and_the_instance_lives() {
 
 #[test]
 fn describe_and_configure_have_limits_too() {
-    let limits = InstanceLimits { configure_ms_max: 50, ..limits() };
     let describe = Guest { describe_first: FOREVER.into(), ..Guest::default() };
-    let error = engine_with(limits.clone()).load(&describe.component()).unwrap_err();
+    let endless = InstanceLimits { configure_ms_max: ENDLESS_MS_MAX, ..limits() };
+    let error = engine_with(endless).load(&describe.component()).unwrap_err();
     assert!(matches!(error, LoadError::Describe(InstantiateError::TimedOut)), "{error}");
+
+    // These describe themselves well first.
+    let busy = InstanceLimits { configure_ms_max: BUSY_MS_MAX, ..limits() };
 
     for (evil, expected) in [
         (FOREVER, InstantiateError::TimedOut),
@@ -153,7 +164,7 @@ fn describe_and_configure_have_limits_too() {
         ("unreachable", InstantiateError::Trapped(String::new())),
     ] {
         let guest = Guest { configure: format!("{evil} unreachable"), ..Guest::default() };
-        let plugin = engine_with(limits.clone()).load(&guest.component()).unwrap();
+        let plugin = engine_with(busy.clone()).load(&guest.component()).unwrap();
         let error = plugin.configure(&json!({})).unwrap_err();
         let ConfigError::Plugin(found) = &error else { panic!("{error}") };
         assert_eq!(std::mem::discriminant(found), std::mem::discriminant(&expected), "{error}");
@@ -162,7 +173,7 @@ fn describe_and_configure_have_limits_too() {
 
 #[test]
 fn a_start_function_has_limits_too() {
-    let limits = InstanceLimits { configure_ms_max: 50, ..limits() };
+    let limits = InstanceLimits { configure_ms_max: ENDLESS_MS_MAX, ..limits() };
     let extra = format!("(func $forever {FOREVER}) (start $forever)");
     let error = engine_with(limits).load(&Guest { extra, ..Guest::default() }.component()).unwrap_err();
     assert!(matches!(error, LoadError::Describe(InstantiateError::TimedOut)), "{error}");

@@ -7,4 +7,7 @@ mod geofence;
 mod guest;
 mod hostile;
 mod loading;
+mod logs;
 mod mutations;
+#[path = "../../../../system-tests/src/skipped.rs"]
+mod skipped;

@@ -14,6 +14,7 @@ fn originals() -> Vec<Vec<u8>> {
     originals
 }
 
+/// Some mutants are endless: they shall end soon. None has to work.
 fn engine() -> PluginEngine {
     engine_with(InstanceLimits { configure_ms_max: 200, ..limits() })
 }

@@ -3,9 +3,10 @@
 use super::fleet::{Admitted, block, recording, vehicle};
 use super::model::{expected, expected_without};
 use super::native_rule::Counting;
-use super::world::{World, deploy};
-use crate::dead_letter;
+use super::world::{World, deploy, until};
+use crate::{RevisionId, dead_letter};
 use fleet_model::Sequence;
+use plugin_host::PluginHash;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,10 +110,7 @@ async fn a_plugin_that_keeps_failing_gives_way_to_the_one_before() {
     for block in recording[10..30].chunks(2) {
         world.take(&runtime, block).await;
     }
-    while !runtime.deployments()[0].rolled_back {
-        tokio::task::yield_now().await;
-    }
-    let state = runtime.deployments().remove(0);
+    let state = until(&runtime, |state| state.failed.is_some()).await;
     assert_eq!((state.revision, state.plugin_version.as_str()), (1, "1.0.0"));
     for block in recording[30..].chunks(2) {
         world.take(&runtime, block).await;
@@ -123,7 +121,32 @@ async fn a_plugin_that_keeps_failing_gives_way_to_the_one_before() {
     assert_eq!(world.events().last().unwrap().plugin_version, "1.0.0");
     // The way back is durable too.
     let runtime = world.start().await;
-    assert!(runtime.deployments()[0].rolled_back);
+    let failed = RevisionId::of(2, PluginHash([2; 32]), &serde_json::json!({}));
+    assert_eq!(runtime.deployments()[0].failed, Some(failed));
+}
+
+#[tokio::test]
+async fn a_poison_letter_tells_every_signal() {
+    let mut recording = recording(&[0].repeat(3));
+    recording[1].reading.fuel_level = 12.5;
+    recording[1].reading.ignition = 1;
+    let key = vehicle(0).key;
+    for stage in ["plugin", "actor"] {
+        let poison: &[u64] = if stage == "plugin" { &[2] } else { &[] };
+        let mut world = World::new(1, [Counting::poisoned(1, poison)]);
+        if stage == "actor" {
+            world.fault = Some(Arc::new(move |vehicle, sequence| {
+                assert!(vehicle != key || sequence != Sequence(2), "injected");
+            }));
+        }
+        let runtime = world.start().await;
+        deploy(&runtime, 1, Counting::poisoned(1, poison)).await.unwrap();
+        world.take(&runtime, &recording).await;
+        runtime.shutdown().await.unwrap();
+        let letters = dead_letter::read(world.logs.events.as_ref(), 0, 10).unwrap();
+        let payload: serde_json::Value = serde_json::from_str(&letters[0].1.payload).unwrap();
+        assert_eq!((&payload["fuel_level"], &payload["ignition"]), (&12.5.into(), &true.into()), "{stage}");
+    }
 }
 
 #[tokio::test]

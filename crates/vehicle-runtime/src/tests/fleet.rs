@@ -49,8 +49,11 @@ pub(crate) fn block(readings: &[Admitted]) -> ReadingFrame {
     frame(&block)
 }
 
+/// The epoch of the log that counted the readings.
+pub(crate) const LOG_EPOCH: u64 = 1;
+
 pub(crate) fn frame(block: &ReadingBlockV1) -> ReadingFrame {
-    let at = Placement { class: EventClass::Telemetry, first_offset: 0, epoch: 1, created_ms: 0 };
+    let at = Placement { class: EventClass::Telemetry, first_offset: 0, epoch: LOG_EPOCH, created_ms: 0 };
     ReadingFrame::build(block, at).unwrap()
 }
 

@@ -23,7 +23,7 @@ fn geofence() -> Option<Plugin> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let path = target.join("plugins/geofence.wasm");
     let Ok(wasm) = std::fs::read(&path) else {
-        println!("skipped: no {}", path.display());
+        super::skipped::note("the geofence component", "cargo xtask build-plugins");
         return None;
     };
     let engine = PluginEngine::new(EngineConfig { compiler: Compiler::InProcess, ..EngineConfig::default() }).unwrap();

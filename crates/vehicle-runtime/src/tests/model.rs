@@ -1,6 +1,6 @@
 //! What should come out, computed one reading at a time without any of the machinery.
 
-use super::fleet::{Admitted, vehicle};
+use super::fleet::{Admitted, LOG_EPOCH, vehicle};
 use super::native_rule::EVERY;
 use fleet_model::{Applied, EventId, EventKind, VehicleState};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(crate) fn expected_without(
         if poison_actor(admitted) {
             continue;
         }
-        let applied = state.apply(admitted.sequence, &admitted.reading);
+        let applied = state.apply(LOG_EPOCH, admitted.sequence, &admitted.reading);
         if applied != Applied::Live || name.tenant.as_str() != "demo" || poison_rule(admitted) {
             continue;
         }
@@ -41,7 +41,7 @@ pub(crate) fn expected_without(
         *count += 1;
         if count.is_multiple_of(EVERY) {
             let subject = format!("count-{count}");
-            let id = EventId::of(name.key, admitted.sequence, EventKind::GeofenceEntered, "counts", &subject);
+            let id = EventId::of(name.key, admitted.reading.event_time, EventKind::GeofenceEntered, "counts", &subject);
             result.events.insert(id, (name.vehicle.to_string(), subject));
         }
     }

@@ -5,6 +5,7 @@ use fleet_model::{EventKind, Timestamp};
 use plugin_host::{Outcome, Position, Proposal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Proposes an event for every so-manieth live reading of a vehicle, with the count in its subject.
 pub(crate) const EVERY: u32 = 3;
@@ -16,6 +17,8 @@ pub(crate) struct Counting {
     /// Sequences on which it traps, of any vehicle.
     pub poison: BTreeSet<u64>,
     pub migrates: bool,
+    /// While it is set, no instance can be made: the machine has no memory for one.
+    pub no_memory: Arc<AtomicBool>,
 }
 
 impl Counting {
@@ -27,7 +30,7 @@ impl Counting {
             state_version: 1,
             row_bytes: 4,
         };
-        Self { facts, poison: BTreeSet::new(), migrates: false }
+        Self { facts, poison: BTreeSet::new(), migrates: false, no_memory: Arc::default() }
     }
 
     /// Rows of eight bytes, read from rows of four.
@@ -43,6 +46,11 @@ impl Counting {
         Self { poison: sequences.iter().copied().collect(), ..Self::version(version) }
     }
 
+    /// Fails on whatever it is shown.
+    pub(crate) fn broken(version: u8) -> Self {
+        Self { poison: (0..10_000).collect(), ..Self::version(version) }
+    }
+
     pub(crate) fn source(self) -> Arc<dyn RuleSource> {
         Arc::new(self)
     }
@@ -54,7 +62,7 @@ impl RuleSource for Counting {
     }
 
     fn start(&self) -> Result<Box<dyn Rule>, String> {
-        Ok(Box::new(self.clone()))
+        if self.no_memory.load(Ordering::Relaxed) { Err("no memory".into()) } else { Ok(Box::new(self.clone())) }
     }
 }
 
@@ -77,6 +85,7 @@ impl Rule for Counting {
                     event_time: Timestamp(position.event_time_ms),
                     value: f64::NAN,
                     subject: format!("count-{count}"),
+                    details: None,
                 });
             }
         }
@@ -86,6 +95,9 @@ impl Rule for Counting {
     fn migrate(&mut self, from_version: u32, row_bytes: u32, rows: &[u8]) -> Result<Vec<u8>, RuleError> {
         if !self.migrates || (from_version, row_bytes) != (1, 4) {
             return Err(RuleError { message: "it reads only its own rows".into(), instance_is_dead: false });
+        }
+        if self.no_memory.load(Ordering::Relaxed) {
+            return Err(RuleError { message: "no memory".into(), instance_is_dead: true });
         }
         Ok(rows.chunks(4).flat_map(|row| [row, &[7; 4]].concat()).collect())
     }

@@ -4,10 +4,12 @@ use super::fleet::{self, Admitted};
 use super::model::Result;
 use super::native_rule::{Counting, Shelf};
 use crate::config::{Clock, Logs, RuntimeConfig};
-use crate::deployment::SwapReport;
+use crate::deployment::{DeploymentState, SwapReport};
 use crate::error::DeployError;
+use crate::keys::DeploymentKey;
 use crate::plugin::RuleFinder;
 use crate::runtime::{Parts, Runtime, StateSink};
+use crate::swap::Change;
 use crate::worker::Fault;
 use event_log::{Append, Commit, MemoryLog, Offset, Stream};
 use fleet_model::{EventId, Timestamp, VehicleName, VehicleState};
@@ -140,8 +142,24 @@ pub(crate) async fn deploy(
     revision: u64,
     version: Counting,
 ) -> std::result::Result<SwapReport, DeployError> {
-    let key = ("demo".parse().unwrap(), "counts".parse().unwrap());
-    runtime.core.change(key, revision, serde_json::json!({}), version.source(), false).await
+    runtime.core.change(Change::to(counts(), revision, serde_json::json!({}), version.source())).await
+}
+
+/// What [`deploy`] deploys.
+pub(crate) fn counts() -> DeploymentKey {
+    ("demo".parse().unwrap(), "counts".parse().unwrap())
+}
+
+/// Waits until what runs is as asked for; whoever changes it tells.
+pub(crate) async fn until(runtime: &Runtime, what: impl Fn(&DeploymentState) -> bool) -> DeploymentState {
+    let mut changed = runtime.deployments_changed();
+    loop {
+        changed.borrow_and_update();
+        if let Some(found) = runtime.deployments().into_iter().find(&what) {
+            return found;
+        }
+        changed.changed().await.unwrap();
+    }
 }
 
 /// A current-thread runtime for tests that cannot be async, such as property tests.

@@ -94,12 +94,13 @@ impl SliceTask {
             let block = self.batch.work.frame.block();
             block.vehicles[self.batch.slices()[self.slice].vehicle as usize].key()
         };
+        let counted_by = self.batch.work.frame.header().epoch;
         for at in self.from..self.to {
             let (_, record) = self.batch.work.record(at);
             if let Some(fault) = fault {
                 fault(key(), record.sequence());
             }
-            let verdict = match next.apply(record.sequence(), &record.reading()) {
+            let verdict = match next.apply(counted_by, record.sequence(), &record.reading()) {
                 Applied::Live => LIVE,
                 Applied::Late => LATE,
                 Applied::Already => NOT_APPLIED,

@@ -1,7 +1,7 @@
 //! What a worker is asked to do. Jobs are done one after the other, in the order in which they were cast: what stands
 //! between two blocks is a barrier.
 
-use crate::deployment::Activation;
+use crate::deployment::{Activation, RowsShape};
 use crate::keys::DeploymentKey;
 use crate::plugin::Rule;
 use crate::progress::OpenPart;
@@ -25,8 +25,8 @@ pub(crate) enum Job {
     Block(PartOfBlock),
     /// States from the last checkpoint.
     Load(Vec<(Arc<VehicleName>, VehicleState)>),
-    /// Rows from the last checkpoint, for the running activation.
-    LoadRows { key: DeploymentKey, rows: Vec<(VehicleKey, Vec<u8>)>, done: oneshot::Sender<()> },
+    /// Rows from the last checkpoint, those that began with activation `since`.
+    LoadRows { key: DeploymentKey, since: u64, rows: Vec<(VehicleKey, Vec<u8>)>, done: oneshot::Sender<()> },
     /// What changed since the last time.
     Collect(oneshot::Sender<Collected>),
     /// Shows all states to the sink.
@@ -57,16 +57,21 @@ pub(crate) struct PartOfBlock {
 pub(crate) struct Swap {
     pub activation: Arc<Activation>,
     pub rows: RowsChange,
+    /// The rows that a rollback from here takes up again, when they are others than these.
+    pub behind: Option<RowsShape>,
     pub done: oneshot::Sender<()>,
 }
 
-/// What becomes of the rows in a swap.
+/// What becomes of the rows in a swap, with the instance that was made before the barrier; none is made for a
+/// suspended activation.
 pub(crate) enum RowsChange {
-    /// The new version reads them as they are. With the instance that was made before the barrier.
-    Keep(Box<dyn Rule>),
+    /// They go on as they are.
+    Keep(Option<Box<dyn Rule>>),
+    /// Those that were replaced are taken up again.
+    Restore(Option<Box<dyn Rule>>),
     /// They begin at zero.
-    Zero(Box<dyn Rule>),
-    /// Those that `Migrate` made.
+    Zero(Option<Box<dyn Rule>>),
+    /// Those that `Migrate` made, with its instance.
     Migrated,
 }
 
@@ -80,8 +85,7 @@ pub(crate) struct Collected {
 /// Changed rows of one deployment.
 pub(crate) struct CollectedRows {
     pub key: DeploymentKey,
-    pub rows_since: u64,
-    pub state_version: u32,
+    pub shape: RowsShape,
     pub rows: Vec<(VehicleKey, Vec<u8>)>,
 }
 
@@ -94,10 +98,10 @@ impl Collected {
             value: Some(encode(&VehicleRecord::of(&name, &state))),
         });
         let rows = self.rows.into_iter().flat_map(|store| {
-            let CollectedRows { key, rows_since, state_version, rows } = store;
+            let CollectedRows { key, shape, rows } = store;
             rows.into_iter().map(move |(vehicle, row)| Snapshot {
-                key: crate::keys::row(&key, rows_since, vehicle),
-                value: Some(encode(&RowRecord { state_version, row })),
+                key: crate::keys::row(&key, shape.since, vehicle),
+                value: Some(encode(&RowRecord { state_version: shape.state_version, row })),
             })
         });
         vehicles.chain(rows)

@@ -2,12 +2,13 @@
 
 use super::batch::Batch;
 use super::job::RowsChange;
-use super::rows::RowStore;
-use super::{PoisonBatch, Produced, Shared};
-use crate::dead_letter::{DeadLetter, STAGE_PLUGIN};
-use crate::deployment::Activation;
+use super::rows::{RowStore, ShapedRows};
+use super::{Produced, Shared, Trouble, TroubleKind};
+use crate::dead_letter::STAGE_PLUGIN;
+use crate::deployment::{Activation, RowsShape};
 use crate::metrics::Metrics;
 use crate::plugin::{Rule, RuleError};
+use crate::poison_letter::poison_letter;
 use crate::trace::TracedReading;
 use fleet_model::event::TraceContext;
 use fleet_model::{Applied, Event, EventId, PluginRef, VehicleName};
@@ -24,13 +25,31 @@ pub(crate) const POSITIONS_PER_CALL_MAX: usize = 256;
 /// A deployment on one worker: its instance and its rows.
 pub(crate) struct Deployed {
     pub activation: Arc<Activation>,
-    pub rows: RowStore,
+    pub store: ShapedRows,
+    /// Rows that a rollback takes up again, when they are others.
+    behind: Option<ShapedRows>,
     /// What `Migrate` made, until the swap takes it.
     pub migrated: Option<(Box<dyn Rule>, RowStore)>,
     /// `None` after it died: the next call makes another.
     rule: Option<Box<dyn Rule>>,
+    /// No instance could be made: nothing is shown to the rule until the next swap.
+    stopped: bool,
     plugin: PluginRef,
     labels: [KeyValue; 2],
+}
+
+/// Why a call has no answer.
+enum CallError {
+    /// The rule failed on what it was shown.
+    Rule(RuleError),
+    /// There is no instance to call, which is no reading's fault.
+    NoInstance(String),
+}
+
+/// The search for poison ended early: positions from this index on were not decided.
+struct Stopped {
+    undecided_from: usize,
+    reason: String,
 }
 
 /// A batch whose readings are applied, as the rules see it.
@@ -55,35 +74,69 @@ struct Chunk {
 }
 
 impl Deployed {
-    pub(crate) fn new(activation: Arc<Activation>, rule: Box<dyn Rule>) -> Self {
-        let rows = RowStore::new(activation.rule.facts().row_bytes);
+    /// With rows that begin at zero.
+    pub(crate) fn new(activation: Arc<Activation>, rule: Option<Box<dyn Rule>>, behind: Option<RowsShape>) -> Self {
+        let store = ShapedRows::new(activation.rows_shape());
         let plugin = activation.plugin_ref();
         let labels = Metrics::deployment(&activation.key);
-        Self { activation, rows, migrated: None, rule: Some(rule), plugin, labels }
+        let behind = behind.map(ShapedRows::new);
+        Self { activation, store, behind, migrated: None, rule, stopped: false, plugin, labels }
+    }
+
+    /// All rows that are kept.
+    pub(crate) fn stores(&mut self) -> impl Iterator<Item = &mut ShapedRows> {
+        std::iter::once(&mut self.store).chain(&mut self.behind)
     }
 
     /// Changes to another activation of the same deployment. The instance that ran is dropped here.
-    pub(crate) fn swap(&mut self, activation: Arc<Activation>, rows: RowsChange) {
-        match rows {
-            RowsChange::Keep(rule) => self.rule = Some(rule),
-            RowsChange::Zero(rule) => {
-                self.rule = Some(rule);
-                self.rows = RowStore::new(activation.rule.facts().row_bytes);
-            }
-            RowsChange::Migrated => {
-                if let Some((rule, rows)) = self.migrated.take() {
-                    self.rule = Some(rule);
-                    self.rows = rows;
-                }
-            }
-        }
+    pub(crate) fn swap(&mut self, activation: Arc<Activation>, rows: RowsChange, behind: Option<RowsShape>) {
+        let shape = activation.rows_shape();
+        let mut kept = self.behind.take();
+        let (rule, store) = match rows {
+            RowsChange::Keep(rule) => (rule, None),
+            RowsChange::Restore(rule) => (rule, Some(kept.take().unwrap_or_else(|| ShapedRows::new(shape)))),
+            RowsChange::Zero(rule) => (rule, Some(ShapedRows::new(shape))),
+            RowsChange::Migrated => match self.migrated.take() {
+                Some((rule, rows)) => (Some(rule), Some(ShapedRows { shape, rows })),
+                None => (None, None),
+            },
+        };
+        let replaced = store.map(|store| std::mem::replace(&mut self.store, store));
+        self.behind = behind.map(|behind| {
+            let mut known = [replaced, kept].into_iter().flatten();
+            known.find(|rows| rows.shape.since == behind.since).unwrap_or_else(|| ShapedRows::new(behind))
+        });
+        self.rule = rule;
         self.migrated = None;
+        self.stopped = false;
         self.plugin = activation.plugin_ref();
         self.activation = activation;
     }
 
+    /// Whether nothing is shown to the rule.
+    fn is_idle(&self) -> bool {
+        self.stopped || self.activation.suspended.is_some()
+    }
+
+    fn count_missed(&self, readings: usize, shared: &Shared) {
+        shared.metrics.missed.add(readings as u64, &self.labels);
+    }
+
+    /// Live readings of the tenant in a batch.
+    fn live(&self, applied: &AppliedBatch<'_>) -> usize {
+        let slices = applied.batch.slices().iter().zip(applied.vehicles);
+        let own = slices.filter_map(|(slice, vehicle)| {
+            vehicle.as_ref().filter(|(_, name)| name.tenant == self.activation.key.0).map(|_| slice)
+        });
+        own.flat_map(|slice| slice.from..slice.to).filter(|at| applied.batch.verdict(*at) == Applied::Live).count()
+    }
+
     /// Shows the batch's live readings of the tenant to the rule.
     pub(crate) fn run(&mut self, applied: &AppliedBatch<'_>, shared: &Shared, produced: &mut Produced) {
+        if self.is_idle() {
+            self.count_missed(self.live(applied), shared);
+            return;
+        }
         let mut chunk = Chunk::default();
         for (index, slice) in applied.batch.slices().iter().enumerate() {
             let Some((number, name)) = &applied.vehicles[index] else { continue };
@@ -100,7 +153,7 @@ impl Deployed {
                     row = None;
                 }
                 let slot = *row.get_or_insert_with(|| {
-                    self.rows.copy_to(*number, &mut chunk.rows);
+                    self.store.rows.copy_to(*number, &mut chunk.rows);
                     chunk.vehicles.push(*number);
                     chunk.slices.push(index);
                     chunk.vehicles.len() as u32 - 1
@@ -118,25 +171,45 @@ impl Deployed {
     /// One call for the whole chunk; when that fails twice, in halves, until the poison is alone.
     fn evaluate(&mut self, chunk: &mut Chunk, applied: &AppliedBatch<'_>, shared: &Shared, produced: &mut Produced) {
         let all = 0..chunk.positions.len();
+        if self.is_idle() {
+            self.count_missed(all.len(), shared);
+            chunk.clear();
+            return;
+        }
         let answered = self
             .attempt(chunk, all.clone(), applied, shared, produced)
             .or_else(|_| self.attempt(chunk, all.clone(), applied, shared, produced));
-        if let Err(error) = answered {
-            let (tenant, deployment) = &self.activation.key;
-            tracing::warn!(%tenant, %deployment, plugin = %self.plugin.name, version = %self.plugin.version,
-                error = %error.message, positions = all.len(), "a plugin failed on a batch twice; looking for the poison");
-            let at = (shared.clock)();
-            let generation = self.activation.generation;
-            let _ = shared.poison.send(PoisonBatch { key: self.activation.key.clone(), generation, at });
-            self.bisect(chunk, all, &error, applied, shared, produced);
+        let decided = match answered {
+            Ok(()) => Ok(()),
+            Err(CallError::NoInstance(reason)) => Err(Stopped { undecided_from: 0, reason }),
+            Err(CallError::Rule(error)) => {
+                let (tenant, deployment) = &self.activation.key;
+                tracing::warn!(%tenant, %deployment, plugin = %self.plugin.name, version = %self.plugin.version,
+                    error = %error.message, positions = all.len(),
+                    "a plugin failed on a batch twice; looking for the poison");
+                self.report(TroubleKind::Poison, shared);
+                self.bisect(chunk, all.clone(), &error, applied, shared, produced)
+            }
+        };
+        if let Err(Stopped { undecided_from, reason }) = decided {
+            // What it was not asked about is not its poison: it stops, and the keeper decides what follows.
+            self.stopped = true;
+            self.count_missed(all.end - undecided_from, shared);
+            self.report(TroubleKind::NoInstance(reason), shared);
         }
-        let row_bytes = self.rows.row_bytes();
+        let row_bytes = self.store.rows.row_bytes();
         for (index, vehicle) in chunk.vehicles.iter().enumerate() {
-            self.rows.put(*vehicle, &chunk.rows[index * row_bytes..(index + 1) * row_bytes]);
+            self.store.rows.put(*vehicle, &chunk.rows[index * row_bytes..(index + 1) * row_bytes]);
         }
         chunk.clear();
     }
 
+    fn report(&self, kind: TroubleKind, shared: &Shared) {
+        let (key, generation) = (self.activation.key.clone(), self.activation.generation);
+        let _ = shared.trouble.send(Trouble { key, generation, at: (shared.clock)(), kind });
+    }
+
+    /// From left to right, so that what is undecided when it stops is a rest.
     fn bisect(
         &mut self,
         chunk: &mut Chunk,
@@ -145,17 +218,20 @@ impl Deployed {
         applied: &AppliedBatch<'_>,
         shared: &Shared,
         produced: &mut Produced,
-    ) {
+    ) -> Result<(), Stopped> {
         if range.len() == 1 {
             self.give_up(chunk, range.start, error, applied, shared, produced);
-            return;
+            return Ok(());
         }
         let middle = range.start + range.len() / 2;
         for half in [range.start..middle, middle..range.end] {
-            if let Err(error) = self.attempt(chunk, half.clone(), applied, shared, produced) {
-                self.bisect(chunk, half, &error, applied, shared, produced);
+            match self.attempt(chunk, half.clone(), applied, shared, produced) {
+                Ok(()) => {}
+                Err(CallError::Rule(error)) => self.bisect(chunk, half, &error, applied, shared, produced)?,
+                Err(CallError::NoInstance(reason)) => return Err(Stopped { undecided_from: half.start, reason }),
             }
         }
+        Ok(())
     }
 
     /// One call. On success the chunk's rows are those that came back; on failure nothing changed but the instance.
@@ -166,12 +242,11 @@ impl Deployed {
         applied: &AppliedBatch<'_>,
         shared: &Shared,
         produced: &mut Produced,
-    ) -> Result<(), RuleError> {
-        if self.rule.is_none() {
-            let started = self.activation.rule.start();
-            self.rule = Some(started.map_err(|message| RuleError { message, instance_is_dead: true })?);
-        }
-        let Some(rule) = &mut self.rule else { return Ok(()) };
+    ) -> Result<(), CallError> {
+        let rule = match &mut self.rule {
+            Some(rule) => rule,
+            none => none.insert(self.activation.rule.start().map_err(CallError::NoInstance)?),
+        };
         let begun = Instant::now();
         let answer = rule.evaluate(&chunk.positions[range.clone()], &chunk.rows);
         shared.metrics.plugin_ms.record(begun.elapsed().as_secs_f64() * 1_000.0, &self.labels);
@@ -182,7 +257,7 @@ impl Deployed {
                 if error.instance_is_dead {
                     self.rule = None;
                 }
-                return Err(error);
+                return Err(CallError::Rule(error));
             }
         };
         self.take_up(&outcome, chunk, range, applied, produced);
@@ -206,7 +281,8 @@ impl Deployed {
             let Some((_, name)) = &applied.vehicles[slice] else { continue };
             let (record, reading) = applied.batch.work.record(chunk.places[index]);
             let deployment = self.activation.key.1.as_str();
-            let id = EventId::of(name.key, reading.sequence(), proposal.kind, deployment, &proposal.subject);
+            let cause = reading.reading().event_time;
+            let id = EventId::of(name.key, cause, proposal.kind, deployment, &proposal.subject);
             if !ids.insert(id) {
                 continue;
             }
@@ -241,10 +317,7 @@ impl Deployed {
             "{} {} of deployment {} failed: {}",
             self.plugin.name, self.plugin.version, self.plugin.deployment, error.message
         );
-        let now = (shared.clock)();
-        let reading = record.reading();
-        let letter = DeadLetter::of_reading(now, STAGE_PLUGIN, &detail, name, record.sequence(), &reading);
-        produced.letters.push(letter);
+        produced.letters.push(poison_letter((shared.clock)(), STAGE_PLUGIN, &detail, name, record));
         shared.metrics.poison.add(1, &Metrics::stage(STAGE_PLUGIN));
     }
 }

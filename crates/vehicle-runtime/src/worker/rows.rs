@@ -1,5 +1,7 @@
 //! The rows of one deployment on one worker: a plugin's state per vehicle, kept by the host.
 
+use crate::deployment::RowsShape;
+
 /// No row yet.
 const NONE: u32 = u32::MAX;
 
@@ -13,6 +15,20 @@ pub(crate) struct RowStore {
     /// By row: the vehicle number.
     vehicle_of: Vec<u32>,
     dirty: Vec<bool>,
+}
+
+/// Rows, and which they are.
+#[derive(Debug)]
+pub(crate) struct ShapedRows {
+    pub shape: RowsShape,
+    pub rows: RowStore,
+}
+
+impl ShapedRows {
+    /// None yet.
+    pub(crate) fn new(shape: RowsShape) -> Self {
+        Self { shape, rows: RowStore::new(shape.row_bytes) }
+    }
 }
 
 impl RowStore {

@@ -5,15 +5,15 @@
 //! actor failed can be brought back and take its readings again before anything later reaches it.
 
 use super::batch::{Batch, SliceTask};
-use super::job::{Collected, CollectedRows, Job, PartOfBlock, RowsChange, Swap, ToWorker};
+use super::job::{Job, PartOfBlock, ToWorker};
 use super::plugin_stage::{AppliedBatch, Deployed};
 use super::vehicle::VehicleActor;
-use super::{Produced, Shared, migration};
+use super::{Produced, Shared};
 use crate::dead_letter::{DeadLetter, STAGE_ACTOR};
 use crate::event_writer::ToWriter;
 use crate::keys::DeploymentKey;
 use crate::metrics::Metrics;
-use crate::plugin::Rule;
+use crate::poison_letter::poison_letter;
 use crate::trace::{self, TracedReading};
 use crate::work_block::{Slice, worker_of};
 use fleet_model::{Applied, Refusal, Timestamp, VehicleKey, VehicleName, VehicleState};
@@ -35,26 +35,26 @@ pub(super) struct Arguments {
 
 /// What a supervisor knows.
 pub(super) struct Shard {
-    index: usize,
-    shared: Shared,
+    pub(super) index: usize,
+    pub(super) shared: Shared,
     /// By key: the number of the vehicle in `table`.
-    numbers: HashMap<VehicleKey, u32>,
+    pub(super) numbers: HashMap<VehicleKey, u32>,
     /// Every vehicle this worker ever saw, with or without an actor.
-    table: Vec<Entry>,
+    pub(super) table: Vec<Entry>,
     /// Vehicle numbers of the actors that live.
-    actors: HashMap<ActorId, u32>,
-    deployed: BTreeMap<DeploymentKey, Deployed>,
+    pub(super) actors: HashMap<ActorId, u32>,
+    pub(super) deployed: BTreeMap<DeploymentKey, Deployed>,
     row: VecDeque<Job>,
     current: Option<Current>,
 }
 
 /// A vehicle. Its last good state stays here: an actor is started from it, and stopped without asking it.
-struct Entry {
-    name: Arc<VehicleName>,
-    state: VehicleState,
-    actor: Option<ActorRef<SliceTask>>,
-    last_active: Timestamp,
-    dirty: bool,
+pub(super) struct Entry {
+    pub(super) name: Arc<VehicleName>,
+    pub(super) state: VehicleState,
+    pub(super) actor: Option<ActorRef<SliceTask>>,
+    pub(super) last_active: Timestamp,
+    pub(super) dirty: bool,
     /// Why its actor failed last.
     failure: Option<String>,
 }
@@ -140,37 +140,7 @@ impl Shard {
         {
             match job {
                 Job::Block(part) => self.start(myself, part).await,
-                Job::Load(vehicles) => self.load(vehicles),
-                Job::LoadRows { key, rows, done } => {
-                    self.load_rows(&key, rows);
-                    let _ = done.send(());
-                }
-                Job::Collect(reply) => {
-                    let _ = reply.send(self.collect());
-                }
-                Job::ShowAll(done) => {
-                    let all: Vec<_> = self.table.iter().map(|entry| (entry.name.clone(), entry.state)).collect();
-                    self.shared.sink.changed(&all);
-                    let _ = done.send(());
-                }
-                #[cfg(test)]
-                Job::CountActors(reply) => {
-                    let _ = reply.send(self.actors.len());
-                }
-                Job::Passivate { now } => self.passivate(now),
-                Job::Migrate { key, rule, row_bytes, done } => {
-                    let _ = done.send(self.migrate(&key, rule, row_bytes));
-                }
-                Job::DropMigrated { key } => {
-                    if let Some(deployed) = self.deployed.get_mut(&key) {
-                        deployed.migrated = None;
-                    }
-                }
-                Job::Swap(swap) => self.swap(*swap),
-                Job::Retire { key, done } => {
-                    self.deployed.remove(&key);
-                    let _ = done.send(());
-                }
+                job => self.between_blocks(job),
             }
         }
     }
@@ -223,7 +193,7 @@ impl Shard {
         Ok(self.insert(Arc::new(name), VehicleState::default(), now))
     }
 
-    fn insert(&mut self, name: Arc<VehicleName>, state: VehicleState, now: Timestamp) -> u32 {
+    pub(super) fn insert(&mut self, name: Arc<VehicleName>, state: VehicleState, now: Timestamp) -> u32 {
         let number = self.table.len() as u32;
         self.numbers.insert(name.key, number);
         self.table.push(Entry { name, state, actor: None, last_active: now, dirty: false, failure: None });
@@ -272,7 +242,7 @@ impl Shard {
         }
     }
 
-    fn forget_actor(&mut self, number: u32) {
+    pub(super) fn forget_actor(&mut self, number: u32) {
         if let Some(actor) = self.table[number as usize].actor.take() {
             self.actors.remove(&actor.get_id());
             self.shared.metrics.live.add(-1, &[]);
@@ -355,8 +325,7 @@ impl Shard {
         let detail = failure.as_deref().unwrap_or(UNKNOWN_FAILURE);
         let (_, record) = current.batch.work.record(at);
         let now = (self.shared.clock)();
-        let reading = record.reading();
-        let letter = DeadLetter::of_reading(now, STAGE_ACTOR, detail, name, record.sequence(), &reading);
+        let letter = poison_letter(now, STAGE_ACTOR, detail, name, record);
         current.letters.push(letter);
         self.shared.metrics.poison.add(1, &Metrics::stage(STAGE_ACTOR));
     }
@@ -408,82 +377,6 @@ impl Shard {
         if late > 0 {
             self.shared.metrics.late.add(late, &[]);
         }
-    }
-
-    fn load(&mut self, vehicles: Vec<(Arc<VehicleName>, VehicleState)>) {
-        let now = (self.shared.clock)();
-        for (name, state) in vehicles {
-            self.insert(name, state, now);
-        }
-    }
-
-    fn load_rows(&mut self, key: &DeploymentKey, rows: Vec<(VehicleKey, Vec<u8>)>) {
-        let Some(deployed) = self.deployed.get_mut(key) else { return };
-        for (vehicle, row) in rows {
-            if let Some(number) = self.numbers.get(&vehicle) {
-                deployed.rows.load(*number, &row);
-            }
-        }
-    }
-
-    fn collect(&mut self) -> Collected {
-        let mut collected = Collected::default();
-        for entry in &mut self.table {
-            if std::mem::take(&mut entry.dirty) {
-                collected.vehicles.push((entry.name.clone(), entry.state));
-            }
-        }
-        for deployed in self.deployed.values_mut() {
-            let changed = deployed.rows.take_dirty().into_iter();
-            let rows: Vec<_> = changed.map(|(number, row)| (self.table[number as usize].name.key, row)).collect();
-            if !rows.is_empty() {
-                collected.rows.push(CollectedRows {
-                    key: deployed.activation.key.clone(),
-                    rows_since: deployed.activation.rows_since,
-                    state_version: deployed.activation.rule.facts().state_version,
-                    rows,
-                });
-            }
-        }
-        collected
-    }
-
-    fn passivate(&mut self, now: Timestamp) {
-        let mut stopped = 0;
-        for number in 0..self.table.len() as u32 {
-            let entry = &self.table[number as usize];
-            if now.since_ms(entry.last_active) < self.shared.passivate_after_ms {
-                continue;
-            }
-            if let Some(actor) = entry.actor.clone() {
-                self.forget_actor(number);
-                actor.stop(None);
-                stopped += 1;
-            }
-        }
-        if stopped > 0 {
-            tracing::debug!(stopped, worker = self.index, "idle vehicles' actors were stopped");
-        }
-    }
-
-    fn migrate(&mut self, key: &DeploymentKey, mut rule: Box<dyn Rule>, row_bytes: u32) -> Result<(), String> {
-        let Some(deployed) = self.deployed.get_mut(key) else { return Err("nothing runs under this name".into()) };
-        let from = deployed.activation.rule.facts().state_version;
-        let rows = migration::migrate(rule.as_mut(), from, &deployed.rows, row_bytes)?;
-        deployed.migrated = Some((rule, rows));
-        Ok(())
-    }
-
-    fn swap(&mut self, Swap { activation, rows, done }: Swap) {
-        let key = activation.key.clone();
-        match (self.deployed.get_mut(&key), rows) {
-            (Some(deployed), rows) => deployed.swap(activation, rows),
-            (None, RowsChange::Keep(rule) | RowsChange::Zero(rule)) => {
-                self.deployed.insert(key, Deployed::new(activation, rule));
-            }
-            (None, RowsChange::Migrated) => {}
-        }
-        let _ = done.send(());
     }
 }
 

@@ -1,18 +1,18 @@
 //! One task per connection: socket, session, ingest, and the order of acknowledgements.
 
-use super::super::credentials::Principal;
+use super::super::Door;
 use super::super::payload::{self, Complaint, Naming, Parsed};
-use super::super::{Door, topic};
 use super::session::{End, Publish, Received, Session};
 use super::sessions::SessionGuard;
+use super::topics::Topics;
 use super::{CONNECT_DEADLINE, UNACKNOWLEDGED_MAX, WRITE_DEADLINE};
-use crate::ingest::{IngestError, Outcome, Payload, Reply};
+use crate::ingest::{IngestError, Lane, Outcome, Payload, Reply};
 use crate::metrics::{INSTRUMENTS, reason, transport};
 use crate::trace;
 use bytes::{Buf, Bytes, BytesMut};
 use fleet_model::{Refusal, VehicleName};
 use mqtt_protocol_core::mqtt::ArcPayload;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,8 +31,6 @@ const HAND_IN_DEADLINE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_millis(500);
 /// Credits that one request asks for at most; a larger batch becomes several.
 const REQUEST_COST_MAX: usize = 4_096;
-/// Topics that a connection remembers; a shared session may carry a whole fleet.
-const TOPICS_MAX: usize = 4_096;
 
 /// Serves one connection until its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -50,6 +48,9 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let username = connection.session.principal().map(|principal| principal.username.as_str());
     match end {
         End::Goodbye | End::Gone | End::ShuttingDown => tracing::debug!(%peer, username, end = end.code(), "closed"),
+        End::Version => {
+            tracing::info!(%peer, end = end.code(), "refused: the client speaks neither MQTT 3.1.1 nor MQTT 5");
+        }
         _ => tracing::info!(%peer, username, end = end.code(), "connection ended"),
     }
 }
@@ -70,7 +71,8 @@ struct Connection<S> {
     guard: Option<SessionGuard>,
     input: BytesMut,
     read_len: usize,
-    topics: HashMap<String, Result<Arc<VehicleName>, Complaint>>,
+    topics: Topics,
+    lane: Lane,
     /// Read, not handed in yet.
     payloads: Vec<Payload>,
     packet_ids: Vec<Option<u16>>,
@@ -97,13 +99,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(stream: S, door: Arc<Door>, name: &'static str) -> Self {
         Self {
             stream,
+            lane: door.ingest.lane(),
             door,
             name,
             session: Session::new(),
             guard: None,
             input: BytesMut::new(),
             read_len: READ_LEN_MIN,
-            topics: HashMap::new(),
+            topics: Topics::default(),
             payloads: Vec::new(),
             packet_ids: Vec::new(),
             cost: 0,
@@ -248,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let raw = Bytes::from_owner(Raw(publish.payload));
         let Some(principal) = self.session.principal().cloned() else { return };
         let trace = trace::publish(self.name, &principal.tenant);
-        let vehicle = self.vehicle_of(&publish.topic, &principal);
+        let vehicle = self.topics.vehicle(&publish.topic, &principal);
         let (parsed, name) = match vehicle {
             Ok(name) => {
                 let mut naming = OfTopic(&name);
@@ -276,20 +279,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.packet_ids.push(packet_id);
     }
 
-    fn vehicle_of(&mut self, text: &str, principal: &Principal) -> Result<Arc<VehicleName>, Complaint> {
-        if let Some(known) = self.topics.get(text) {
-            return known.clone();
-        }
-        let vehicle = topic::parse(text)
-            .map_err(|error| (Refusal::UnknownTopic, error.to_string()))
-            .and_then(|name| principal.covers(&name).map(|()| Arc::new(name)));
-        if self.topics.len() >= TOPICS_MAX {
-            self.topics.clear();
-        }
-        self.topics.insert(text.to_owned(), vehicle.clone());
-        vehicle
-    }
-
     /// Everything that was read becomes one request.
     fn hand_in(&mut self) {
         if self.payloads.is_empty() || self.submitting.is_some() {
@@ -299,8 +288,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let packet_ids = std::mem::take(&mut self.packet_ids);
         self.cost = 0;
         self.unacknowledged += payloads.len();
-        let ingest = self.door.ingest.clone();
-        self.submitting = Some(Box::pin(async move { (packet_ids, ingest.submit(payloads).await) }));
+        let lane = self.lane.clone();
+        self.submitting = Some(Box::pin(async move { (packet_ids, lane.submit(payloads).await) }));
     }
 
     fn acknowledge(&mut self, outcomes: &[Outcome]) {
@@ -314,13 +303,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Nothing is acknowledged: the client must come again and send again.
+    /// Nothing is acknowledged: the client must come again and send again. What was read after it goes the same way.
     fn failed(&mut self, error: &IngestError) {
+        self.submitting = None;
+        self.payloads.clear();
+        self.packet_ids.clear();
         self.in_flight.clear();
-        self.session.close(match error {
-            IngestError::Full => End::DiskFull,
+        let end = match error {
+            IngestError::Full(_) => End::DiskFull,
+            IngestError::NotStored(_) => End::NotStored,
             IngestError::Broken | IngestError::Closed => End::ShuttingDown,
-        });
+        };
+        self.session.close_because(end, Some(error.to_string()));
     }
 
     /// `false`: the socket is gone, or takes nothing.

@@ -3,6 +3,7 @@
 mod connection;
 mod session;
 mod sessions;
+mod topics;
 
 pub use connection::serve;
 pub use sessions::Sessions;

@@ -23,6 +23,9 @@ use mqtt_protocol_core::mqtt::{ArcPayload, Connection, Version, role};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// CONNACK with return code 1, "unacceptable protocol version", as every version of MQTT reads it.
+const CONNACK_VERSION_REFUSED: [u8; 4] = [0x20, 0x02, 0x00, 0x01];
+
 /// A publish that came in.
 #[derive(Debug)]
 pub(super) struct Publish {
@@ -56,6 +59,8 @@ pub(super) enum End {
     Unauthorised,
     /// A packet over the limit.
     TooLarge,
+    /// The client speaks a version of MQTT that we do not.
+    Version,
     /// QoS 2.
     Qos,
     /// Nothing came for one and a half times the keep-alive.
@@ -66,6 +71,8 @@ pub(super) enum End {
     TakenOver,
     /// The disk is full.
     DiskFull,
+    /// The log refused for another reason.
+    NotStored,
     /// The edge node is ending.
     ShuttingDown,
     /// The socket failed, or the client closed it.
@@ -79,11 +86,13 @@ impl End {
             End::Protocol => "protocol",
             End::Unauthorised => "unauthorised",
             End::TooLarge => "too_large",
+            End::Version => "version",
             End::Qos => "qos",
             End::KeepAlive => "keep_alive",
             End::NotConnected => "not_connected",
             End::TakenOver => "taken_over",
             End::DiskFull => "disk_full",
+            End::NotStored => "not_stored",
             End::ShuttingDown => "shutting_down",
             End::Gone => "gone",
         }
@@ -96,6 +105,7 @@ impl End {
             End::KeepAlive => Some(DisconnectReasonCode::KeepAliveTimeout),
             End::TakenOver => Some(DisconnectReasonCode::SessionTakenOver),
             End::DiskFull => Some(DisconnectReasonCode::QuotaExceeded),
+            End::NotStored => Some(DisconnectReasonCode::UnspecifiedError),
             End::ShuttingDown => Some(DisconnectReasonCode::ServerShuttingDown),
             End::Protocol => Some(DisconnectReasonCode::ProtocolError),
             _ => None,
@@ -111,6 +121,8 @@ pub(super) struct Session {
     client_id: String,
     /// An MQTT 5 client may ask for no reason strings.
     tells_reasons: bool,
+    /// Largest packet that an MQTT 5 client takes. Ours are far below it save for reason strings.
+    packet_len_max: usize,
     before_connect: usize,
     keep_alive: Option<Duration>,
     end: Option<End>,
@@ -132,6 +144,7 @@ impl Session {
             principal: None,
             client_id: String::new(),
             tells_reasons: true,
+            packet_len_max: usize::MAX,
             before_connect: 0,
             keep_alive: None,
             end: None,
@@ -155,13 +168,18 @@ impl Session {
         for event in events {
             match event {
                 Event::NotifyPacketReceived(packet) => received = self.packet(packet, credentials),
-                Event::NotifyError(error) => {
-                    if error == MqttError::PacketTooLarge {
-                        received = Received::TooLarge;
-                        self.ended(End::TooLarge);
-                    }
-                    self.ended(End::Protocol);
+                Event::NotifyError(MqttError::PacketTooLarge) => {
+                    received = Received::TooLarge;
+                    self.ended(End::TooLarge);
                 }
+                Event::NotifyError(MqttError::UnsupportedProtocolVersion) => {
+                    // The library answers where it knows the version, and leaves the others to us.
+                    if self.out.is_empty() {
+                        self.out.extend_from_slice(&CONNACK_VERSION_REFUSED);
+                    }
+                    self.ended(End::Version);
+                }
+                Event::NotifyError(_) => self.ended(End::Protocol),
                 other => self.perform(other),
             }
         }
@@ -177,14 +195,13 @@ impl Session {
                 Some(Refusal::NotYours) => PubackReasonCode::NotAuthorized,
                 Some(_) => PubackReasonCode::PayloadFormatInvalid,
             };
-            let mut builder = v5_0::Puback::builder().packet_id(packet_id).reason_code(code);
-            if let Some((reason, detail)) = refused.filter(|_| self.tells_reasons) {
-                let text = shorten(format!("{reason}: {detail}"), REASON_LEN_MAX);
-                if let Ok(property) = ReasonString::new(text) {
-                    builder = builder.props(vec![Property::ReasonString(property)]);
-                }
+            let puback = || v5_0::Puback::builder().packet_id(packet_id).reason_code(code);
+            let why = refused.and_then(|(reason, detail)| self.reason_string(format!("{reason}: {detail}")));
+            let told = why.and_then(|why| puback().props(vec![why]).build().ok());
+            match told.filter(|told| told.size() <= self.packet_len_max) {
+                Some(told) => Ok(told.into()),
+                None => puback().build().map(Into::into),
             }
-            builder.build().map(Into::into)
         } else {
             v3_1_1::Puback::builder().packet_id(packet_id).build().map(Into::into)
         };
@@ -193,6 +210,11 @@ impl Session {
 
     /// Ends the connection from our side; what is in `out` is to be sent before the socket closes.
     pub(super) fn close(&mut self, end: End) {
+        self.close_because(end, None);
+    }
+
+    /// The same, and tells the client why, where it can be told.
+    pub(super) fn close_because(&mut self, end: End, why: Option<String>) {
         if self.end.is_some() {
             return;
         }
@@ -200,7 +222,14 @@ impl Session {
             && self.principal.is_some()
             && let Some(code) = end.disconnect_code()
         {
-            self.send(v5_0::Disconnect::builder().reason_code(code).build().map(Into::into));
+            let disconnect = || v5_0::Disconnect::builder().reason_code(code);
+            let why = why.and_then(|why| self.reason_string(why));
+            let told = why.and_then(|why| disconnect().props(vec![why]).build().ok());
+            let packet = match told.filter(|told| told.size() <= self.packet_len_max) {
+                Some(told) => Ok(told.into()),
+                None => disconnect().build().map(Into::into),
+            };
+            self.send(packet);
         }
         self.end = Some(end);
     }
@@ -222,6 +251,13 @@ impl Session {
     /// The connection is dead when nothing comes for this long.
     pub(super) fn keep_alive(&self) -> Option<Duration> {
         self.keep_alive
+    }
+
+    /// A reason in words for an MQTT 5 client that wants to know. One that does not fit into the largest packet that
+    /// the client takes is to be left out (MQTT-3.4.2-2, MQTT-3.14.2-3).
+    fn reason_string(&self, text: String) -> Option<Property> {
+        let text = self.tells_reasons.then(|| shorten(text, REASON_LEN_MAX))?;
+        ReasonString::new(text).ok().map(Property::ReasonString)
     }
 
     fn packet(&mut self, packet: Packet, credentials: &Credentials) -> Received {
@@ -286,7 +322,9 @@ impl Session {
         self.keep_alive = Some(keep_alive(connect.keep_alive()));
         let connack = v3_1_1::Connack::builder().session_present(false).return_code(code).build();
         self.send(connack.map(Into::into));
-        self.connected(principal.filter(|_| !nameless), connect.client_id())
+        let assigned = connect.client_id().is_empty().then(random_client_id);
+        let client_id = assigned.as_deref().unwrap_or(connect.client_id());
+        self.connected(principal.filter(|_| !nameless), client_id)
     }
 
     fn connect_5(&mut self, connect: &v5_0::Connect, credentials: &Credentials) -> Received {
@@ -298,6 +336,7 @@ impl Session {
                 Property::AuthenticationMethod(_) => code = ConnectReasonCode::BadAuthenticationMethod,
                 Property::RequestProblemInformation(wanted) => self.tells_reasons = wanted.val() != 0,
                 Property::SessionExpiryInterval(seconds) => wants_session = seconds.val() > 0,
+                Property::MaximumPacketSize(len) => self.packet_len_max = len.val() as usize,
                 _ => {}
             }
         }
@@ -306,7 +345,7 @@ impl Session {
             code = ConnectReasonCode::BadUserNameOrPassword;
         }
         let accepted = code == ConnectReasonCode::Success;
-        let assigned = connect.client_id().is_empty().then(|| format!("drover-{:016x}", rand::random::<u64>()));
+        let assigned = connect.client_id().is_empty().then(random_client_id);
         let connack = v5_0::Connack::builder().session_present(false).reason_code(code);
         let connack = if accepted {
             match capabilities(connect.keep_alive(), wants_session, assigned.as_deref()) {
@@ -371,6 +410,11 @@ impl Session {
 
 fn check(credentials: &Credentials, username: Option<&str>, password: Option<&[u8]>) -> Option<Arc<Principal>> {
     credentials.check(username.unwrap_or_default(), password.unwrap_or_default())
+}
+
+/// For a client that brings no id: a session of its own, so that two of them do not push each other out.
+fn random_client_id() -> String {
+    format!("drover-{:016x}", rand::random::<u64>())
 }
 
 /// One and a half times what the client asked for, as the protocol has it.

@@ -2,6 +2,7 @@
 
 use geofence::config::{Config, DURATION_S_MAX, EXIT_BUFFER_M_MAX, SCHEMA, Settings};
 use geofence::feature_collection::{CORNERS_MAX, ID_BYTES_MAX, RADIUS_M_MAX};
+use geofence::state::SLOTS;
 use serde_json::{Value, json};
 
 use crate::{config_of, square};
@@ -35,6 +36,8 @@ fn defaults_and_limits_are_those_of_the_schema() {
     assert_eq!(schema["$defs"]["id"]["oneOf"][0]["maxLength"].as_u64(), Some(ID_BYTES_MAX as u64));
     let circle = &schema["$defs"]["feature"]["allOf"][1]["then"]["properties"]["properties"]["properties"];
     assert_eq!(circle["radius_m"]["maximum"].as_f64(), Some(RADIUS_M_MAX));
+    let zones = fields["zones"]["description"].as_str().unwrap();
+    assert!(zones.contains(&format!("tracked in {SLOTS} at once")), "{zones}");
 }
 
 #[test]
@@ -88,6 +91,31 @@ fn beyond_the_schema_an_error_says_what_and_where() {
     );
     let corners: Vec<[f64; 2]> = (0..=CORNERS_MAX).map(|n| [0.0, n as f64 * 1e-4]).collect();
     assert!(error(&polygon(json!([corners])).to_string()).contains("corners are more than"));
+}
+
+#[test]
+fn an_area_over_the_180th_meridian_must_be_cut_there() {
+    let uncut = json!([[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]]);
+    let error = |config: Value| Config::parse(&config.to_string()).err().unwrap();
+    assert_eq!(
+        error(polygon(json!([uncut]))),
+        "zones.features[0] (\"a\").geometry.coordinates[0]: the edge from [179, 0] to [-179, 0] is longer than 180 \
+         degrees of longitude: if the area lies over the 180th meridian, cut it there into a MultiPolygon; if it is \
+         that wide, put a corner between"
+    );
+    let outer = json!([[-180, -10], [180, -10], [180, 10], [-180, 10], [-180, -10]]);
+    assert!(error(polygon(json!([outer, uncut]))).contains("coordinates[1]: the edge"), "holes too");
+    // One side cut, the other not.
+    assert!(error(polygon(json!([[[180, 0], [-179, 0], [-179, 1], [180, 0]]]))).contains("the edge from [180, 0]"));
+    for fine in [
+        json!([outer]),
+        json!([[[-180, -90], [180, -90], [180, -60], [0, -70], [-180, -60], [-180, -90]]]),
+        json!([[[-180, 0], [0, 0], [0, 1], [-180, 1], [-180, 0]]]),
+        json!([[[-100, 0], [0, 0], [100, 0], [100, 1], [0, 1], [-100, 1], [-100, 0]]]),
+    ] {
+        let config = polygon(fine).to_string();
+        assert!(Config::parse(&config).is_ok(), "{config}");
+    }
 }
 
 #[test]

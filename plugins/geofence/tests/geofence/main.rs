@@ -4,31 +4,16 @@
 mod config;
 mod properties;
 mod reference;
+#[path = "../../../../system-tests/src/skipped.rs"]
+mod skipped;
 mod transitions;
 
 use geofence::Geofence;
-use plugin_sdk::{GeofenceRule, Position, Proposals, Rows, kind};
+use plugin_sdk::{GeofenceRule, Proposals, Reading, Rows, kind};
 
-/// A position of the vehicle in row `slot`.
-fn position(slot: u32, event_time_ms: i64, longitude: f64, latitude: f64) -> Position {
-    Position {
-        vehicle: u64::from(slot),
-        sequence: 0,
-        event_time_ms,
-        latitude,
-        longitude,
-        odometer: f64::NAN,
-        altitude: f32::NAN,
-        heading: f32::NAN,
-        speed: f32::NAN,
-        horizontal_accuracy: f32::NAN,
-        engine_hours: f32::NAN,
-        engine_speed: f32::NAN,
-        slot,
-        status: 0,
-        reserved0: 0,
-        reserved1: 0,
-    }
+/// A reading of the vehicle in row `slot`.
+fn reading(slot: u32, event_time_ms: i64, longitude: f64, latitude: f64) -> Reading {
+    Reading { vehicle: u64::from(slot), slot, ..Reading::fix(event_time_ms, latitude, longitude) }
 }
 
 fn rule(config: &str) -> Geofence {
@@ -38,23 +23,23 @@ fn rule(config: &str) -> Geofence {
 /// One enter or exit.
 #[derive(Debug, Clone, PartialEq)]
 struct Event {
-    /// Index of the position over all batches.
-    position: usize,
+    /// Index of the reading over all batches.
+    reading: usize,
     slot: u32,
     entered: bool,
     time_ms: i64,
     zone: String,
 }
 
-/// Runs positions in batches of a size; rows are carried along.
-fn run(rule: &mut Geofence, rows: &mut Rows, positions: &[Position], batch: usize) -> Vec<Event> {
+/// Runs readings in batches of a size; rows are carried along.
+fn run(rule: &mut Geofence, rows: &mut Rows, readings: &[Reading], batch: usize) -> Vec<Event> {
     let mut events = Vec::new();
-    for (number, chunk) in positions.chunks(batch).enumerate() {
+    for (number, chunk) in readings.chunks(batch).enumerate() {
         let mut proposals = Proposals::new();
         rule.evaluate(chunk, rows, &mut proposals).unwrap();
         events.extend(proposals.into_vec().into_iter().map(|it| Event {
-            position: number * batch + it.position as usize,
-            slot: chunk[it.position as usize].slot,
+            reading: number * batch + it.reading as usize,
+            slot: chunk[it.reading as usize].slot,
             entered: match it.kind {
                 kind::ENTERED => true,
                 kind::EXITED => false,

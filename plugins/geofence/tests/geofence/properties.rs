@@ -6,10 +6,10 @@ use geo::{Coord, Intersects, LineString, Point};
 use geofence::ring::{Ring, Side};
 use geofence::shape::Polygon;
 use geofence::state::{Phase, ROW_BYTES, Row, SLOTS, Slot};
-use plugin_sdk::{Position, Rows};
+use plugin_sdk::{Reading, Rows};
 use proptest::prelude::*;
 
-use crate::{config_of, new_rows, position, rule, run, square};
+use crate::{config_of, new_rows, reading, rule, run, square};
 
 /// Even-odd over all edges in whole numbers: slow, and exact.
 fn side_in_whole_numbers(ring: &[(i64, i64)], (x, y): (i64, i64)) -> Side {
@@ -106,15 +106,15 @@ proptest! {
 
     /// Enters and exits of a vehicle and a zone take turns; their times do not fall and are not after their cause.
     #[test]
-    fn enters_and_exits_alternate_and_batches_do_not_matter((config, positions, silent) in drives(), batch in 1_usize..20) {
+    fn enters_and_exits_alternate_and_batches_do_not_matter((config, readings, silent) in drives(), batch in 1_usize..20) {
         let mut rows = new_rows(VEHICLES as usize);
-        let whole = run(&mut rule(&config), &mut rows, &positions, positions.len());
+        let whole = run(&mut rule(&config), &mut rows, &readings, readings.len());
         let mut last: HashMap<(u32, &str), (bool, i64)> = HashMap::new();
         let mut cause = 0;
         for event in &whole {
-            prop_assert!(event.position >= cause);
-            cause = event.position;
-            prop_assert!(event.time_ms <= positions[cause].event_time_ms);
+            prop_assert!(event.reading >= cause);
+            cause = event.reading;
+            prop_assert!(event.time_ms <= readings[cause].event_time_ms);
             match last.insert((event.slot, event.zone.as_str()), (event.entered, event.time_ms)) {
                 None => prop_assert!(event.entered || silent),
                 Some((entered, time_ms)) => prop_assert!(entered != event.entered && time_ms <= event.time_ms),
@@ -123,10 +123,10 @@ proptest! {
         // In small batches, each by an instance of its own.
         let mut split_rows = new_rows(VEHICLES as usize);
         let mut split = Vec::new();
-        for (number, chunk) in positions.chunks(batch).enumerate() {
+        for (number, chunk) in readings.chunks(batch).enumerate() {
             split_rows = Rows::new(split_rows.into_bytes(), ROW_BYTES as u32).unwrap();
             for mut event in run(&mut rule(&config), &mut split_rows, chunk, batch) {
-                event.position += number * batch;
+                event.reading += number * batch;
                 split.push(event);
             }
         }
@@ -159,7 +159,7 @@ proptest! {
 const VEHICLES: u32 = 3;
 
 /// A config, tracks of some vehicles through overlapping zones, and whether the start is silent.
-fn drives() -> impl Strategy<Value = (String, Vec<Position>, bool)> {
+fn drives() -> impl Strategy<Value = (String, Vec<Reading>, bool)> {
     let settings = (any::<bool>(), 0_u32..400, 0_u32..40, 0_u32..40);
     let steps =
         prop::collection::vec((0..VEHICLES, 0_i64..20, -6_i32..7, -6_i32..7, prop::option::of(0.0_f32..40.0)), 1..200);
@@ -171,16 +171,16 @@ fn drives() -> impl Strategy<Value = (String, Vec<Position>, bool)> {
         );
         let mut time_ms = 0;
         let mut places = [(0.0_f64, 0.01_f64); VEHICLES as usize];
-        let mut positions = Vec::new();
+        let mut readings = Vec::new();
         for (vehicle, seconds, east, north, accuracy) in steps {
             time_ms += seconds * 1_000;
             let place = &mut places[vehicle as usize];
             place.0 = (place.0 + f64::from(east) * 0.002).clamp(-0.02, 0.05);
             place.1 = (place.1 + f64::from(north) * 0.002).clamp(-0.02, 0.04);
-            let mut position = position(vehicle, time_ms, place.0, place.1);
-            position.horizontal_accuracy = accuracy.unwrap_or(f32::NAN);
-            positions.push(position);
+            let mut reading = reading(vehicle, time_ms, place.0, place.1);
+            reading.horizontal_accuracy = accuracy.unwrap_or(f32::NAN);
+            readings.push(reading);
         }
-        (config_of(&zones, &rest), positions, silent)
+        (config_of(&zones, &rest), readings, silent)
     })
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use geo::Coord;
 use geofence::config::Config;
-use plugin_sdk::Position;
+use plugin_sdk::Reading;
 
-use crate::{new_rows, position, rule, run};
+use crate::{new_rows, reading, rule, run, skipped};
 
 /// None, and a word about it, when the data are not there.
 fn data(name: &str) -> Option<PathBuf> {
@@ -19,7 +19,7 @@ fn data(name: &str) -> Option<PathBuf> {
     };
     let path = directory.join(name);
     if !path.is_file() {
-        println!("skipped: the reference data {} are not there", path.display());
+        skipped::note(skipped::REFERENCE_DATA, "set DROVER_REFERENCE_DATA to their directory");
         return None;
     }
     Some(path)
@@ -82,18 +82,18 @@ fn compare(dataset: &str, recording: &str, zones: &str) {
         return;
     };
     let vehicles = accepted(table(&recording));
-    let mut positions: Vec<Position> = Vec::new();
+    let mut readings: Vec<Reading> = Vec::new();
     let mut index_of = HashMap::new();
     for (slot, (_, fixes)) in vehicles.iter().enumerate() {
         for (index, &(time_ms, lon, lat)) in fixes.iter().enumerate() {
             index_of.insert((slot as u32, time_ms), index);
-            positions.push(position(slot as u32, time_ms, lon, lat));
+            readings.push(reading(slot as u32, time_ms, lon, lat));
         }
     }
     // As a fleet reports: all vehicles mixed.
-    positions.sort_by_key(|it| (it.event_time_ms, it.slot));
+    readings.sort_by_key(|it| (it.event_time_ms, it.slot));
     let mut rows = new_rows(vehicles.len());
-    let mut events = run(&mut rule(&config(&zones)), &mut rows, &positions, 256);
+    let mut events = run(&mut rule(&config(&zones)), &mut rows, &readings, 256);
     events.sort_by_key(|event| event.slot);
     let got: Vec<_> = events
         .into_iter()
@@ -111,7 +111,7 @@ fn compare(dataset: &str, recording: &str, zones: &str) {
             (row["vehicle"].clone(), row["zone"].clone(), row["kind"].clone(), time_ms, index)
         })
         .collect();
-    println!("{dataset}: {} positions, {} events, {} expected", positions.len(), got.len(), expected.len());
+    println!("{dataset}: {} readings, {} events, {} expected", readings.len(), got.len(), expected.len());
     for (got, expected) in got.iter().zip(&expected) {
         assert_eq!(got, expected);
     }
@@ -150,4 +150,15 @@ fn airports_stations_and_corners() {
         compared += 1;
     }
     println!("expected_pip: {compared} places equal");
+}
+
+/// Antarctica's base and whatever the 180th meridian cuts are fine as the files have them.
+#[test]
+fn zones_as_the_world_has_them_are_accepted() {
+    for name in ["copenhagen", "countries_50m", "london_charge", "nyc_taxi", "warsaw_districts"] {
+        let Some(path) = data(&format!("zones_{name}.geojson.gz")) else { continue };
+        if let Err(error) = Config::parse(&config(&path)) {
+            panic!("{name}: {error}");
+        }
+    }
 }

@@ -3,18 +3,18 @@
 use geofence::state::SLOTS;
 use plugin_sdk::{GeofenceRule, Proposals};
 
-use crate::{Event, config_of, new_rows, position, rule, run, square};
+use crate::{Event, config_of, new_rows, reading, rule, run, square};
 
 const INSIDE: f64 = 0.005;
 const OUTSIDE: f64 = 0.5;
 
 /// Runs one vehicle through (seconds, longitude) on the latitude of the square's middle; answers (enter?, seconds, at
-/// which position).
+/// which reading).
 fn drive(rest: &str, fixes: &[(i64, f64)]) -> Vec<(bool, i64, usize)> {
-    let positions: Vec<_> = fixes.iter().map(|&(s, lon)| position(0, s * 1_000, lon, 0.005)).collect();
+    let readings: Vec<_> = fixes.iter().map(|&(s, lon)| reading(0, s * 1_000, lon, 0.005)).collect();
     let mut rule = rule(&config_of(&[square("a", 0.0, 0.0, 0.01)], rest));
-    let events = run(&mut rule, &mut new_rows(1), &positions, 64);
-    events.into_iter().map(|it| (it.entered, it.time_ms / 1_000, it.position)).collect()
+    let events = run(&mut rule, &mut new_rows(1), &readings, 64);
+    events.into_iter().map(|it| (it.entered, it.time_ms / 1_000, it.reading)).collect()
 }
 
 #[test]
@@ -61,11 +61,11 @@ fn the_buffer_holds_who_is_in_but_lets_nobody_in() {
 #[test]
 fn a_vague_fix_is_passed_over() {
     let mut rule = rule(&config_of(&[square("a", 0.0, 0.0, 0.01)], r#","max_accuracy_m":20"#));
-    let mut positions = [(0, INSIDE), (1, OUTSIDE), (2, OUTSIDE)].map(|(ms, lon)| position(0, ms, lon, 0.005));
-    positions[1].horizontal_accuracy = 20.5;
-    positions[2].horizontal_accuracy = 20.0;
-    let events = run(&mut rule, &mut new_rows(1), &positions, 64);
-    assert_eq!(events.iter().map(|it| (it.entered, it.position)).collect::<Vec<_>>(), [(true, 0), (false, 2)]);
+    let mut readings = [(0, INSIDE), (1, OUTSIDE), (2, OUTSIDE)].map(|(ms, lon)| reading(0, ms, lon, 0.005));
+    readings[1].horizontal_accuracy = 20.5;
+    readings[2].horizontal_accuracy = 20.0;
+    let events = run(&mut rule, &mut new_rows(1), &readings, 64);
+    assert_eq!(events.iter().map(|it| (it.entered, it.reading)).collect::<Vec<_>>(), [(true, 0), (false, 2)]);
 }
 
 #[test]
@@ -76,10 +76,21 @@ fn exits_stand_before_enters_and_zones_in_the_order_of_their_ids() {
         square("b", 0.0, 0.0, 1.0),
         square("a", 2.0, 0.0, 1.0),
     ];
-    let positions = [position(0, 0, 0.5, 0.5), position(0, 1, 2.5, 0.5)];
-    let events = run(&mut rule(&config_of(&zones, "")), &mut new_rows(1), &positions, 64);
+    let readings = [reading(0, 0, 0.5, 0.5), reading(0, 1, 2.5, 0.5)];
+    let events = run(&mut rule(&config_of(&zones, "")), &mut new_rows(1), &readings, 64);
     let got: Vec<_> = events.iter().map(|it| (it.entered, it.zone.as_str())).collect();
     assert_eq!(got, [(true, "b"), (true, "d"), (false, "b"), (false, "d"), (true, "a"), (true, "c")]);
+}
+
+/// What the README says of `min_outside_s` above `min_inside_s`: the order holds within one reading.
+#[test]
+fn an_exit_that_waits_is_written_after_the_enter_of_the_same_time() {
+    let zones = [square("a", 0.0, 0.0, 1.0), square("b", 2.0, 0.0, 1.0)];
+    let mut rule = rule(&config_of(&zones, r#","min_outside_s":30"#));
+    let readings = [(0, 0.5), (10, 2.5), (40, 2.5)].map(|(s, lon)| reading(0, s * 1_000, lon, 0.5));
+    let events = run(&mut rule, &mut new_rows(1), &readings, 64);
+    let got: Vec<_> = events.iter().map(|it| (it.entered, it.zone.as_str(), it.time_ms / 1_000, it.reading)).collect();
+    assert_eq!(got, [(true, "a", 0, 0), (true, "b", 10, 1), (false, "a", 10, 2)]);
 }
 
 #[test]
@@ -88,7 +99,7 @@ fn circles_and_holes() {
     let ring = r#"{"type":"Feature","properties":{"id":"ring"},"geometry":{"type":"MultiPolygon","coordinates":[[[[0,0],[4,0],[4,4],[0,4],[0,0]],[[1,1],[3,1],[3,3],[1,3],[1,1]]]]}}"#;
     let config = config_of(&[circle.to_owned(), ring.to_owned()], "");
     let zones_at = |lon: f64, lat: f64| -> Vec<String> {
-        let events = run(&mut rule(&config), &mut new_rows(1), &[position(0, 0, lon, lat)], 1);
+        let events = run(&mut rule(&config), &mut new_rows(1), &[reading(0, 0, lon, lat)], 1);
         events.into_iter().map(|it| it.zone).collect()
     };
     // 0.008 degrees are 890 m, over the 180th meridian too; 0.0095 are 1,056 m.
@@ -104,7 +115,7 @@ fn circles_and_holes() {
 fn another_config_keeps_what_is_known_of_zones_that_stay() {
     let mut rows = new_rows(1);
     let (a, b) = (square("a", 0.0, 0.0, 1.0), square("b", 0.0, 0.0, 1.0));
-    let inside = position(0, 0, 0.5, 0.5);
+    let inside = reading(0, 0, 0.5, 0.5);
     let names = |events: Vec<Event>| events.into_iter().map(|it| (it.entered, it.zone)).collect::<Vec<_>>();
     let enter = |zone: &str| (true, zone.to_owned());
     let first = run(&mut rule(&config_of(&[a.clone(), b.clone()], "")), &mut rows, &[inside], 1);
@@ -122,10 +133,10 @@ fn more_zones_than_slots_are_counted_and_taken_when_a_slot_is_free() {
         (0..=SLOTS).map(|n| square(&format!("z{n:02}"), 0.0, 0.0, if n == 0 { 1.0 } else { 2.0 })).collect();
     let mut rule = rule(&config_of(&zones, ""));
     let mut rows = new_rows(1);
-    let first = run(&mut rule, &mut rows, &[position(0, 0, 0.5, 0.5)], 1);
+    let first = run(&mut rule, &mut rows, &[reading(0, 0, 0.5, 0.5)], 1);
     assert_eq!((first.len(), rule.overflows()), (SLOTS, 1));
     // It leaves z00, which makes room for the last.
-    let second = run(&mut rule, &mut rows, &[position(0, 1, 1.5, 1.5)], 1);
+    let second = run(&mut rule, &mut rows, &[reading(0, 1, 1.5, 1.5)], 1);
     let got: Vec<_> = second.iter().map(|it| (it.entered, it.zone.clone())).collect();
     assert_eq!(got, [(false, "z00".to_owned()), (true, format!("z{SLOTS}"))]);
     assert_eq!(rule.overflows(), 1);
@@ -136,7 +147,7 @@ fn a_damaged_row_refuses_the_batch() {
     let mut rule = rule(&config_of(&[], ""));
     for (at, byte) in [(0, 2), (1, SLOTS as u8 + 1), (1, 1)] {
         let mut rows = new_rows(1);
-        let place = position(0, 0, 0.0, 0.0);
+        let place = reading(0, 0, 0.0, 0.0);
         rows.of(&place)[at] = byte;
         assert!(rule.evaluate(&[place], &mut rows, &mut Proposals::new()).is_err());
     }

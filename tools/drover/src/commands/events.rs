@@ -6,7 +6,7 @@ use crate::client::{Client, with_query};
 use crate::failure::Failure;
 use crate::output::{self, TableOrNdjson};
 use bytes::Bytes;
-use fleet_model::VehicleId;
+use fleet_model::{EventClass, VehicleId};
 use http::Method;
 use rand::Rng;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LONGEST: Duration = Duration::from_secs(5);
 /// Events per page when not following.
 const PAGE: &str = "1000";
-const HEADS: [&str; 6] = ["TIME", "TYPE", "VEHICLE", "ZONE", "PLUGIN", "AGE"];
+const HEADS: [&str; 6] = ["TIME", "TYPE", "VEHICLE", "WHERE", "PLUGIN", "AGE"];
 /// Rows come one by one, so widths are chosen beforehand.
 const WIDTHS: [usize; 6] = [24, 18, 14, 18, 18, 8];
 
@@ -31,14 +31,15 @@ Examples:
   drover events --follow                           all that is kept, then what comes
   drover events --follow --after now               only what comes
   drover events --vehicle WAW-1000 --format ndjson | jq .zone
-  drover events --follow --format ndjson --after 00000001-2a4 >> events.ndjson
+  drover events --class telemetry --follow         readings, as they reach the cloud
+  drover events --follow --format ndjson --after alerts-00000001-2a4 >> events.ndjson
 
 With ndjson, each line is an event with the bytes that the server sent. Its `cursor` is what --after takes: resuming
 there repeats and misses nothing. A lost connection is resumed the same way by itself.")]
 pub(crate) struct Events {
-    /// Class of events
+    /// Class of events: telemetry (readings), alerts, billing or audit
     #[arg(long, value_name = "CLASS", default_value = "alerts")]
-    class: String,
+    class: EventClass,
 
     /// Only events of this vehicle
     #[arg(long, value_name = "VEHICLE")]
@@ -73,8 +74,9 @@ struct Shown {
     kind: String,
     #[serde(default)]
     vehicle: String,
-    #[serde(default)]
-    zone: String,
+    zone: Option<String>,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
     #[serde(default)]
     event_time: String,
     event_time_ms: Option<i64>,
@@ -196,7 +198,10 @@ impl Events {
 
     fn path(&self, path: &str, after: Option<&str>, limit: Option<&str>) -> String {
         let vehicle = self.vehicle.as_ref().map(VehicleId::as_str);
-        with_query(path, &[("class", Some(&self.class)), ("vehicle", vehicle), ("after", after), ("limit", limit)])
+        with_query(
+            path,
+            &[("class", Some(self.class.as_str())), ("vehicle", vehicle), ("after", after), ("limit", limit)],
+        )
     }
 
     fn head(&self) -> std::io::Result<()> {
@@ -222,7 +227,9 @@ impl Shown {
     fn row(self, now_ms: i64) -> [String; 6] {
         let plugin = self.plugin.map_or_else(|| "-".to_owned(), |plugin| format!("{}@{}", plugin.name, plugin.version));
         let age = self.event_time_ms.map_or_else(|| "-".to_owned(), |time| output::age(now_ms.saturating_sub(time)));
-        [self.event_time, self.kind, self.vehicle, self.zone, plugin, age]
+        let position = self.latitude.zip(self.longitude).map(|(lat, lon)| format!("{lat:.5},{lon:.5}"));
+        let place = self.zone.or(position).unwrap_or_else(|| "-".to_owned());
+        [self.event_time, self.kind, self.vehicle, place, plugin, age]
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
     use crate::client::tests::{Server, options};
 
     fn events(follow: bool, format: TableOrNdjson) -> Events {
-        Events { class: "alerts".to_owned(), vehicle: None, after: None, follow, format }
+        Events { class: EventClass::Alerts, vehicle: None, after: None, follow, format }
     }
 
     #[test]
@@ -245,6 +252,15 @@ mod tests {
             row,
             ["2024-02-19T14:41:54.000Z", "geofence.entered", "A", "z", "geofence@1.0.0", "2.5 s"].map(str::to_owned)
         );
+    }
+
+    #[test]
+    fn a_row_of_a_reading_shows_its_position() {
+        let reading = r#"{"class":"telemetry","type":"reading","vehicle":"A","event_time":"2024-02-19T14:41:54.000Z",
+            "event_time_ms":1708353714000,"latitude":52.2297,"longitude":21.01224444}"#;
+        let shown: Shown = serde_json::from_str(reading).unwrap();
+        let row = shown.row(1_708_353_714_000);
+        assert_eq!(row[1..5], ["reading", "A", "52.22970,21.01224", "-"].map(str::to_owned));
     }
 
     #[test]

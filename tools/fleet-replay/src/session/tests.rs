@@ -7,8 +7,8 @@ use fleet_model::{TenantId, VehicleId};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::connection::role::Server;
-use mqtt_protocol_core::mqtt::packet::v3_1_1::{Connack, Puback};
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, ConnectReturnCode, PubackReasonCode};
 use mqtt_protocol_core::mqtt::{Connection, Version};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -26,8 +26,13 @@ struct Moods {
     drops: f64,
     /// Of a publish whose acknowledgement waits behind later ones.
     withholds: f64,
-    code: ConnectReturnCode,
+    /// Whether it lets anybody in.
+    accepts: bool,
+    /// Refuses every how many-th payload, by its number; 0: none.
+    refuses_every: u64,
 }
+
+const KIND: Moods = Moods { drops: 0.0, withholds: 0.0, accepts: true, refuses_every: 0 };
 
 async fn server(seen: Seen, moods: Moods, seed: u64) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -43,8 +48,8 @@ async fn server(seen: Seen, moods: Moods, seed: u64) -> u16 {
 }
 
 async fn serve(mut stream: TcpStream, seen: &Seen, moods: Moods, random: &mut StdRng) -> std::io::Result<()> {
-    let mut connection = Connection::<Server>::new(Version::V3_1_1);
-    let mut withheld: Vec<u16> = Vec::new();
+    let mut connection = Connection::<Server>::new(Version::Undetermined);
+    let mut withheld: Vec<Packet> = Vec::new();
     let mut input = Vec::new();
     loop {
         if stream.read_buf(&mut input).await? == 0 {
@@ -65,8 +70,21 @@ async fn serve(mut stream: TcpStream, seen: &Seen, moods: Moods, random: &mut St
             match packet {
                 Packet::V3_1_1Connect(connect) => {
                     assert!(!connect.clean_session() && connect.user_name() == Some("fleet"));
-                    let connack = Connack::builder().session_present(false).return_code(moods.code).build().unwrap();
-                    answers.extend(connection.checked_send(connack));
+                    let code = match moods.accepts {
+                        true => ConnectReturnCode::Accepted,
+                        false => ConnectReturnCode::BadUserNameOrPassword,
+                    };
+                    let connack = v3_1_1::Connack::builder().session_present(false).return_code(code).build().unwrap();
+                    answers.extend(connection.send(connack.into()));
+                }
+                Packet::V5_0Connect(connect) => {
+                    assert!(!connect.clean_start() && connect.user_name() == Some("fleet"));
+                    let code = match moods.accepts {
+                        true => ConnectReasonCode::Success,
+                        false => ConnectReasonCode::BadUserNameOrPassword,
+                    };
+                    let connack = v5_0::Connack::builder().session_present(false).reason_code(code).build().unwrap();
+                    answers.extend(connection.send(connack.into()));
                 }
                 Packet::V3_1_1Publish(publish) => {
                     let payload = String::from_utf8(publish.payload().as_slice().to_vec()).unwrap();
@@ -75,24 +93,40 @@ async fn serve(mut stream: TcpStream, seen: &Seen, moods: Moods, random: &mut St
                         return Ok(());
                     }
                     if publish.qos() == Qos::AtLeastOnce {
-                        withheld.push(publish.packet_id().unwrap());
+                        let puback = v3_1_1::Puback::builder().packet_id(publish.packet_id().unwrap());
+                        withheld.push(puback.build().unwrap().into());
                     }
                 }
-                Packet::V3_1_1Disconnect(_) => return Ok(()),
+                Packet::V5_0Publish(publish) => {
+                    let payload = String::from_utf8(publish.payload().as_slice().to_vec()).unwrap();
+                    let number: u64 = payload.parse().unwrap();
+                    seen.lock().unwrap().push((publish.topic_name().to_owned(), payload, publish.dup()));
+                    if random.random_bool(moods.drops) {
+                        return Ok(());
+                    }
+                    if publish.qos() == Qos::AtLeastOnce {
+                        let refused = moods.refuses_every > 0 && number.is_multiple_of(moods.refuses_every);
+                        let code =
+                            if refused { PubackReasonCode::PayloadFormatInvalid } else { PubackReasonCode::Success };
+                        let puback = v5_0::Puback::builder().packet_id(publish.packet_id().unwrap()).reason_code(code);
+                        withheld.push(puback.build().unwrap().into());
+                    }
+                }
+                Packet::V3_1_1Disconnect(_) | Packet::V5_0Disconnect(_) => return Ok(()),
                 other => panic!("unexpected {other}"),
             }
         }
         // Some are acknowledged late and out of order, but never all withheld for good: then the client could not go on.
         let mut late = Vec::new();
-        for packet_id in withheld.drain(..) {
+        for puback in withheld.drain(..) {
             if random.random_bool(moods.withholds) {
-                late.push(packet_id);
+                late.push(puback);
             } else {
-                answers.extend(connection.checked_send(Puback::builder().packet_id(packet_id).build().unwrap()));
+                answers.extend(connection.send(puback));
             }
         }
-        for packet_id in late {
-            answers.extend(connection.checked_send(Puback::builder().packet_id(packet_id).build().unwrap()));
+        for puback in late {
+            answers.extend(connection.send(puback));
         }
         for answer in answers {
             if let Event::RequestSendPacket { packet, .. } = answer {
@@ -102,11 +136,12 @@ async fn serve(mut stream: TcpStream, seen: &Seen, moods: Moods, random: &mut St
     }
 }
 
-fn shared(port: u16, quality: Quality) -> Arc<Shared> {
+fn shared(port: u16, version: MqttVersion, quality: Quality) -> Arc<Shared> {
     let target: crate::target::Target = format!("mqtt://fleet:secret@127.0.0.1:{port}").parse().unwrap();
     let give_up_after = Duration::from_secs(20);
     Arc::new(Shared {
         transport: Transport::new(target, None).unwrap(),
+        version,
         quality,
         in_flight_max: 16,
         give_up_after,
@@ -140,11 +175,11 @@ async fn play(shared: Arc<Shared>, count: u64) -> Result<(), SessionError> {
 
 #[tokio::test]
 async fn a_bad_server_gets_everything_at_least_once_and_in_order() {
-    for seed in 0..4 {
+    for (seed, version) in [(0, MqttVersion::V3), (1, MqttVersion::V5), (2, MqttVersion::V3), (3, MqttVersion::V5)] {
         let seen = Seen::default();
-        let moods = Moods { drops: 0.02, withholds: 0.3, code: ConnectReturnCode::Accepted };
+        let moods = Moods { drops: 0.02, withholds: 0.3, ..KIND };
         let port = server(seen.clone(), moods, seed).await;
-        let shared = shared(port, Quality::AtLeastOnce);
+        let shared = shared(port, version, Quality::AtLeastOnce);
         play(shared.clone(), 600).await.unwrap();
         assert_eq!(shared.counters.acknowledged.load(Relaxed), 600, "seed {seed}");
         assert_eq!(shared.counters.sent.load(Relaxed), 600);
@@ -162,27 +197,40 @@ async fn a_bad_server_gets_everything_at_least_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn quality_0_is_sent_and_forgotten() {
+async fn what_the_edge_refuses_is_counted_apart_and_not_sent_again() {
     let seen = Seen::default();
-    let moods = Moods { drops: 0.0, withholds: 0.0, code: ConnectReturnCode::Accepted };
-    let port = server(seen.clone(), moods, 1).await;
-    let shared = shared(port, Quality::AtMostOnce);
+    let port = server(seen.clone(), Moods { refuses_every: 10, ..KIND }, 1).await;
+    let shared = shared(port, MqttVersion::V5, Quality::AtLeastOnce);
     play(shared.clone(), 50).await.unwrap();
-    assert_eq!((shared.counters.sent.load(Relaxed), shared.counters.acknowledged.load(Relaxed)), (50, 0));
+    let counted = [&shared.counters.sent, &shared.counters.acknowledged, &shared.counters.refused];
+    assert_eq!(counted.map(|counter| counter.load(Relaxed)), [50, 45, 5]);
+    assert_eq!(seen.lock().unwrap().len(), 50);
+}
+
+#[tokio::test]
+async fn quality_0_is_sent_and_forgotten() {
+    for version in [MqttVersion::V3, MqttVersion::V5] {
+        let seen = Seen::default();
+        let port = server(seen.clone(), KIND, 1).await;
+        let shared = shared(port, version, Quality::AtMostOnce);
+        play(shared.clone(), 50).await.unwrap();
+        assert_eq!((shared.counters.sent.load(Relaxed), shared.counters.acknowledged.load(Relaxed)), (50, 0));
+    }
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_not_tried_again() {
-    let moods = Moods { drops: 0.0, withholds: 0.0, code: ConnectReturnCode::BadUserNameOrPassword };
-    let port = server(Seen::default(), moods, 1).await;
-    let error = play(shared(port, Quality::AtLeastOnce), 1).await.unwrap_err();
-    assert!(matches!(error, SessionError::LoginRefused(_)), "{error}");
+    for version in [MqttVersion::V3, MqttVersion::V5] {
+        let port = server(Seen::default(), Moods { accepts: false, ..KIND }, 1).await;
+        let error = play(shared(port, version, Quality::AtLeastOnce), 1).await.unwrap_err();
+        assert!(matches!(error, SessionError::LoginRefused(_)), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn nobody_there_is_given_up_with_what_was_said() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let mut shared = shared(free, Quality::AtLeastOnce);
+    let mut shared = shared(free, MqttVersion::V5, Quality::AtLeastOnce);
     Arc::get_mut(&mut shared).unwrap().give_up_after = Duration::from_millis(300);
     let error = play(shared, 1).await.unwrap_err().to_string();
     assert!(error.contains("given up") && error.contains("refused"), "{error}");
@@ -192,7 +240,7 @@ async fn nobody_there_is_given_up_with_what_was_said() {
 #[tokio::test]
 async fn an_edge_that_stops_reading_is_still_listened_to() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let shared = shared(listener.local_addr().unwrap().port(), Quality::AtLeastOnce);
+    let shared = shared(listener.local_addr().unwrap().port(), MqttVersion::V3, Quality::AtLeastOnce);
     let counters = shared.counters.clone();
     let playing = tokio::spawn(play(shared, 40));
     let (mut stream, _) = listener.accept().await.unwrap();
