@@ -171,7 +171,11 @@ impl Node {
             tokio::time::timeout(Duration::from_secs(1), async { while self.rest.join_next().await.is_some() {} });
         let _ = rest.await;
         match drained {
-            Ok(done) => done,
+            Ok(Ok(())) => {
+                tracing::info!("ended; everything that was taken is stored");
+                Ok(())
+            }
+            Ok(failed) => failed,
             Err(_) => {
                 tracing::warn!("the deadline passed before everything was finished; the next start takes it up");
                 Ok(())

@@ -13,6 +13,9 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 /// When no edge is connected, one may just be connecting.
 const EDGE_APPEARS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Zones that are named where some are new, gone or changed.
+const FEATURES_NAMED: usize = 3;
+
 /// A deployment, as the cloud answers it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Deployment {
@@ -98,7 +101,7 @@ pub(crate) fn changes(before: Option<&Deployment>, after: &Deployment, config: O
             plugin(after)
         ));
     } else {
-        lines.push(format!("{} revision {}: {}, as before", after.name, after.revision, plugin(after)));
+        lines.push(format!("{} revision {}: {}, the same plugin", after.name, after.revision, plugin(after)));
     }
     let (Some(Value::Object(was)), Some(Value::Object(is))) = (&before.config, config) else { return lines };
     for key in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
@@ -106,16 +109,48 @@ pub(crate) fn changes(before: Option<&Deployment>, after: &Deployment, config: O
             (was, is) if was == is => {}
             (None, Some(is)) => lines.push(format!("  {key}: {} (new)", short(is))),
             (Some(was), None) => lines.push(format!("  {key}: {} -> not given", short(was))),
-            (Some(was), Some(is)) => lines.push(format!("  {key}: {} -> {}", short(was), short(is))),
+            (Some(was), Some(is)) => lines.push(match (features(was), features(is)) {
+                (Some(was), Some(is)) => format!("  {key}: {}", changed_features(was, is)),
+                _ => format!("  {key}: {} -> {}", short(was), short(is)),
+            }),
             (None, None) => {}
         }
     }
     lines
 }
 
+fn features(value: &Value) -> Option<&[Value]> {
+    value.get("features")?.as_array().map(Vec::as_slice)
+}
+
+/// Which zones are new, gone or other than before, by their ids.
+fn changed_features(was: &[Value], is: &[Value]) -> String {
+    let id = |feature: &Value| match feature.get("id").or_else(|| feature.pointer("/properties/id")) {
+        Some(Value::String(id)) => id.clone(),
+        Some(other) => other.to_string(),
+        None => "?".to_owned(),
+    };
+    let by_id = |features: &[Value]| features.iter().map(|it| (id(it), it.clone())).collect::<BTreeMap<_, _>>();
+    let (was, is) = (by_id(was), by_id(is));
+    let new: Vec<_> = is.keys().filter(|id| !was.contains_key(*id)).collect();
+    let gone: Vec<_> = was.keys().filter(|id| !is.contains_key(*id)).collect();
+    let changed: Vec<_> = is.iter().filter(|(id, it)| was.get(*id).is_some_and(|was| was != *it)).collect();
+    let changed: Vec<_> = changed.into_iter().map(|(id, _)| id).collect();
+    let said: Vec<String> = [("new", new), ("gone", gone), ("changed", changed)]
+        .into_iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(what, ids)| {
+            let named: Vec<&str> = ids.iter().take(FEATURES_NAMED).map(|id| id.as_str()).collect();
+            let more = if ids.len() > FEATURES_NAMED { ", ..." } else { "" };
+            format!("{} {what} ({}{more})", ids.len(), named.join(", "))
+        })
+        .collect();
+    if said.is_empty() { "in another order".to_owned() } else { said.join(", ") }
+}
+
 /// A value in a few words: zones are too long to print.
 fn short(value: &Value) -> String {
-    if let Some(features) = value.get("features").and_then(Value::as_array) {
+    if let Some(features) = features(value) {
         return format!("{} features", features.len());
     }
     let text = value.to_string();
@@ -224,9 +259,12 @@ mod tests {
 
     #[test]
     fn what_changed_is_said_in_a_few_words() {
-        let zones = |count: usize| json!({"type": "FeatureCollection", "features": vec![json!({}); count]});
-        let before = deployment(1, "1.0.0", json!({"zones": zones(8), "exit_buffer_m": 15, "min_inside_s": 3}));
-        let config = json!({"zones": zones(9), "exit_buffer_m": 15, "max_accuracy_m": 20});
+        let zone = |id: &str, radius_m: u32| json!({"id": id, "properties": {"radius_m": radius_m}});
+        let zones = |zones: Vec<Value>| json!({"type": "FeatureCollection", "features": zones});
+        let was = zones(vec![zone("a", 1), zone("b", 1), zone("c", 1)]);
+        let is = zones(vec![zone("d", 1), zone("c", 1), zone("b", 2), zone("e", 1), zone("f", 1), zone("g", 1)]);
+        let before = deployment(1, "1.0.0", json!({"zones": was, "exit_buffer_m": 15, "min_inside_s": 3}));
+        let config = json!({"zones": is, "exit_buffer_m": 15, "max_accuracy_m": 20});
         let after = deployment(2, "1.1.0", Value::Null);
         assert_eq!(
             changes(Some(&before), &after, Some(&config)),
@@ -234,7 +272,7 @@ mod tests {
                 "zones revision 2: geofence@1.0.0 -> geofence@1.1.0",
                 "  max_accuracy_m: 20 (new)",
                 "  min_inside_s: 3 -> not given",
-                "  zones: 8 features -> 9 features",
+                "  zones: 4 new (d, e, f, ...), 1 gone (a), 1 changed (b)",
             ]
         );
         assert_eq!(changes(None, &after, None), ["zones revision 2: geofence@1.1.0 (new)"]);
