@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod cloud_ingest;
 pub mod config;
 pub mod metrics;
+pub mod preview;
 pub mod projections;
 mod quic_endpoint;
 pub mod registry;

@@ -76,6 +76,7 @@ impl Sources {
         vec![
             of(EventClass::Telemetry, self.logs.telemetry.bounds(Stream::TELEMETRY)),
             of(EventClass::Alerts, self.logs.events.bounds(Stream::ALERTS)),
+            of(EventClass::Billing, self.logs.events.bounds(Stream::BILLING)),
         ]
     }
 }

@@ -3,8 +3,8 @@
 
 wit_bindgen::generate!({
     path: "../wit/v1",
-    world: "geofence-plugin",
+    world: "plugin",
     pub_export_macro: true,
-    export_macro_name: "export_geofence_world",
+    export_macro_name: "export_plugin_world",
     default_bindings_module: "plugin_sdk::bindings",
 });

@@ -1,14 +1,14 @@
-//! Between the contract and a [`GeofenceRule`]. Authors use only [`export_geofence!`](crate::export_geofence).
+//! Between the contract and a [`Rule`]. Authors use only [`export_plugin!`](crate::export_plugin).
 
 use std::cell::RefCell;
 
-use crate::bindings::drover::plugin::types::{Descriptor, Kind, Outcome};
-use crate::{GeofenceRule, Proposals, Reading, Rows};
+use crate::bindings::drover::plugin::types::{Descriptor, Outcome};
+use crate::{Proposals, Reading, Rows, Rule};
 
 /// Holds the rule of an instance: none until it is configured.
 pub struct Resident<R>(RefCell<Option<R>>);
 
-impl<R: GeofenceRule> Resident<R> {
+impl<R: Rule> Resident<R> {
     /// Not yet configured.
     #[must_use]
     pub const fn new() -> Self {
@@ -38,7 +38,7 @@ impl<R: GeofenceRule> Resident<R> {
     }
 }
 
-impl<R: GeofenceRule> Default for Resident<R> {
+impl<R: Rule> Default for Resident<R> {
     fn default() -> Self {
         Self::new()
     }
@@ -46,27 +46,27 @@ impl<R: GeofenceRule> Default for Resident<R> {
 
 /// The rule's description in the words of the contract.
 #[must_use]
-pub fn descriptor<R: GeofenceRule>() -> Descriptor {
+pub fn descriptor<R: Rule>() -> Descriptor {
     let description = R::describe();
     Descriptor {
         name: description.name.to_owned(),
         version: description.version.to_owned(),
-        kind: Kind::Geofence,
+        kind: description.kind,
         state_version: description.state_version,
         row_bytes: description.row_bytes,
         config_schema: description.config_schema.to_owned(),
     }
 }
 
-/// Makes the crate a plugin with this [`GeofenceRule`]. The crate must be a `cdylib`; on targets other than WebAssembly
-/// nothing is exported, so that the same crate can be tested natively.
+/// Makes the crate a plugin with this [`Rule`]. The crate must be a `cdylib`; on targets other than WebAssembly nothing
+/// is exported, so that the same crate can be tested natively.
 #[macro_export]
-macro_rules! export_geofence {
+macro_rules! export_plugin {
     ($rule:ty) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::bindings::drover::plugin::types::{Descriptor, Outcome};
-            use $crate::bindings::exports::drover::plugin::{geofence, lifecycle};
+            use $crate::bindings::exports::drover::plugin::rule;
 
             std::thread_local! {
                 static RESIDENT: $crate::export::Resident<$rule> = const { $crate::export::Resident::new() };
@@ -74,7 +74,7 @@ macro_rules! export_geofence {
 
             struct Component;
 
-            impl lifecycle::Guest for Component {
+            impl rule::Guest for Component {
                 fn describe() -> Descriptor {
                     $crate::export::descriptor::<$rule>()
                 }
@@ -84,19 +84,15 @@ macro_rules! export_geofence {
                 }
 
                 fn migrate(from_version: u32, row_bytes: u32, rows: Vec<u8>) -> Result<Vec<u8>, String> {
-                    <$rule as $crate::GeofenceRule>::migrate(from_version, row_bytes, &rows)
+                    <$rule as $crate::Rule>::migrate(from_version, row_bytes, &rows)
                 }
-            }
 
-            impl geofence::Guest for Component {
                 fn evaluate(readings: Vec<$crate::Reading>, rows: Vec<u8>) -> Result<Outcome, String> {
                     RESIDENT.with(|resident| resident.evaluate(&readings, rows))
                 }
             }
 
-            $crate::bindings::export_geofence_world!(
-                Component with_types_in $crate::bindings
-            );
+    $crate::bindings::export_plugin_world!(Component with_types_in $crate::bindings);
         };
     };
 }

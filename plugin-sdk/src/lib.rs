@@ -21,7 +21,7 @@ mod reading;
 mod rows;
 mod rule;
 
-pub use bindings::drover::plugin::types::{Proposal, Reading};
-pub use proposals::{Proposals, kind};
+pub use bindings::drover::plugin::types::{Kind, Proposal, Reading};
+pub use proposals::{Proposals, charge, kind, service};
 pub use rows::Rows;
-pub use rule::{Description, GeofenceRule};
+pub use rule::{Description, Rule};

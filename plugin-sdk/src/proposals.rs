@@ -2,7 +2,7 @@
 
 use crate::{Proposal, Reading};
 
-/// Codes of the kinds of events (see the contract in `wit/v1`).
+/// Codes of the kinds of events that a geofence proposes (see the contract in `wit/v1`).
 pub mod kind {
     /// The vehicle came into the zone.
     pub const ENTERED: u32 = 1;
@@ -14,6 +14,32 @@ pub mod kind {
     pub const DWELL: u32 = 4;
     /// The vehicle is too fast; the value is its speed.
     pub const OVERSPEED: u32 = 5;
+}
+
+/// Codes of the kinds of events that a pricing rule proposes.
+pub mod charge {
+    /// A line of a charge. Details hold `amount` and `currency`.
+    pub const LINE: u32 = 1;
+    /// A correction of a line that was final. Details hold `amount` and `currency`.
+    pub const ADJUSTED: u32 = 2;
+    /// A rule of use was broken.
+    pub const VIOLATION: u32 = 3;
+}
+
+/// Codes of the kinds of events that a maintenance rule proposes.
+pub mod service {
+    /// Service is due soon.
+    pub const DUE_SOON: u32 = 1;
+    /// Service is due.
+    pub const DUE: u32 = 2;
+    /// Service was due some time ago.
+    pub const OVERDUE: u32 = 3;
+    /// A failure is foreseen.
+    pub const PREDICTED: u32 = 4;
+    /// A trouble code came up.
+    pub const CODE_RAISED: u32 = 5;
+    /// A trouble code is gone.
+    pub const CODE_CLEARED: u32 = 6;
 }
 
 /// Collects what the rule proposes for a batch. The host gives each its id, checks and writes it.

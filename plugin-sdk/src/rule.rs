@@ -1,5 +1,6 @@
 //! What an author writes.
 
+use crate::bindings::drover::plugin::types::Kind;
 use crate::{Proposals, Reading, Rows};
 
 /// What a rule says of itself; the same every time.
@@ -9,6 +10,8 @@ pub struct Description {
     pub name: &'static str,
     /// Semantic version.
     pub version: &'static str,
+    /// Decides what it may propose.
+    pub kind: Kind,
     /// Changes when the meaning of a row changes.
     pub state_version: u32,
     /// Bytes of state per vehicle.
@@ -18,10 +21,28 @@ pub struct Description {
 }
 
 impl Description {
-    /// A rule without state and without config.
+    /// A rule about where vehicles are, without state and without config. See [`kind`](crate::kind).
     #[must_use]
-    pub fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version, state_version: 1, row_bytes: 0, config_schema: r#"{"type":"object","maxProperties":0}"# }
+    pub fn geofence(name: &'static str, version: &'static str) -> Self {
+        Self::of(Kind::Geofence, name, version)
+    }
+
+    /// A rule about what the use of vehicles costs, without state and without config. See [`charge`](crate::charge).
+    #[must_use]
+    pub fn pricing(name: &'static str, version: &'static str) -> Self {
+        Self::of(Kind::Pricing, name, version)
+    }
+
+    /// A rule about what vehicles need from a workshop, without state and without config. See
+    /// [`service`](crate::service).
+    #[must_use]
+    pub fn maintenance(name: &'static str, version: &'static str) -> Self {
+        Self::of(Kind::Maintenance, name, version)
+    }
+
+    fn of(kind: Kind, name: &'static str, version: &'static str) -> Self {
+        let config_schema = r#"{"type":"object","maxProperties":0}"#;
+        Self { name, version, kind, state_version: 1, row_bytes: 0, config_schema }
     }
 
     /// Keeps `row_bytes` per vehicle; `state_version` names what they mean.
@@ -37,8 +58,8 @@ impl Description {
     }
 }
 
-/// A rule about where vehicles are. [`export_geofence!`](crate::export_geofence) makes a plugin of it.
-pub trait GeofenceRule: Sized + 'static {
+/// A rule. [`export_plugin!`](crate::export_plugin) makes a plugin of it.
+pub trait Rule: Sized + 'static {
     /// What the rule is.
     fn describe() -> Description;
 

@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("vehicle-runtime", &["fleet-model", "fleet-wire", "event-log", "plugin-host", "observability"]),
     ("drover-edge", &["fleet-model", "fleet-wire", "event-log", "plugin-host", "vehicle-runtime", "observability"]),
     ("drover-cloud", &["fleet-model", "fleet-wire", "event-log", "plugin-host", "vehicle-runtime", "observability"]),
-    ("drover", &["fleet-model"]),
+    ("drover", &["fleet-model", "plugin-host"]),
     ("fleet-replay", &["fleet-model"]),
     ("plugin-sdk", &[]),
     ("geofence", &["plugin-sdk"]),

@@ -11,8 +11,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask).to_path_buf()
+    // Where cargo runs us from comes first: a target directory may serve several checkouts.
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    xtask.parent().unwrap_or(&xtask).to_path_buf()
 }
 
 /// The target directory that cargo uses: `CARGO_TARGET_DIR`, a config file or the default.

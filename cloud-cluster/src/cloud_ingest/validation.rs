@@ -4,11 +4,14 @@
 use super::edge_tenants::Tenants;
 use fleet_model::{VehicleKey, VehicleName};
 use fleet_wire::block::ArchivedVehicleNameV1;
-use fleet_wire::{ArchivedReadingV1, Frame};
+use fleet_wire::{ArchivedEventV1, ArchivedReadingV1, Frame};
 use hashbrown::HashMap;
+use serde_json::Value;
 
 /// Vehicles whose names are remembered as checked, per stream. A key costs 200 ns to compute.
 const NAMES_MAX: usize = 65_536;
+/// Longest details of an event, bytes: what the plugin host allows.
+const DETAILS_LEN_MAX: usize = plugin_host::DETAILS_BYTES_MAX;
 
 /// Why a well-formed frame is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,8 @@ pub(super) enum FrameRefused {
         "vehicle {0} is of tenant {1}, for which this edge may not speak: see its tenants in the [[edges]] of the config"
     )]
     Tenant(String, String),
+    #[error("the details of an event of kind {0} are no JSON object: {1}")]
+    Details(u16, String),
     #[error("the reading of vehicle {vehicle:?}, sequence {sequence}, is at {latitude}, {longitude}")]
     Position { vehicle: String, sequence: u64, latitude: f64, longitude: f64 },
 }
@@ -37,7 +42,7 @@ impl Validator {
         Self { tenants, names: HashMap::new() }
     }
 
-    /// Checks the names, whose they are, and where readings claim to be.
+    /// Checks the names, whose they are, where readings claim to be, and what events say.
     pub(super) fn check(&mut self, frame: &Frame) -> Result<(), FrameRefused> {
         match frame.clone().into_readings() {
             Ok(readings) => {
@@ -54,7 +59,10 @@ impl Validator {
                 }
             }
             Err(frame) => match frame.into_events() {
-                Ok(events) => self.names(events.block().vehicles.iter()),
+                Ok(events) => {
+                    self.names(events.block().vehicles.iter())?;
+                    events.block().events.iter().try_for_each(check_details)
+                }
                 Err(_) => Ok(()),
             },
         }
@@ -82,6 +90,17 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+fn check_details(event: &ArchivedEventV1) -> Result<(), FrameRefused> {
+    let code = event.kind.to_native();
+    let Some(details) = event.details.as_ref() else { return Ok(()) };
+    if details.len() > DETAILS_LEN_MAX {
+        return Err(FrameRefused::Details(code, format!("{} bytes, not up to {DETAILS_LEN_MAX}", details.len())));
+    }
+    serde_json::from_str::<serde_json::Map<String, Value>>(details)
+        .map(drop)
+        .map_err(|error| FrameRefused::Details(code, error.to_string()))
 }
 
 fn is_on_earth(reading: &ArchivedReadingV1) -> bool {

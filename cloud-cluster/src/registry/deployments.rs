@@ -168,7 +168,7 @@ impl Registry {
         Ok(record)
     }
 
-    fn find_plugin(&self, tenant: &TenantId, wanted: &str) -> Option<PluginRecord> {
+    pub(super) fn find_plugin(&self, tenant: &TenantId, wanted: &str) -> Option<PluginRecord> {
         if let Ok(hash) = wanted.parse() {
             return self.plugin(tenant, hash);
         }

@@ -5,6 +5,7 @@
 //!
 //! Nothing is removed yet, and a deployment cannot be taken back, only replaced.
 
+mod configured;
 mod deployments;
 mod files;
 mod plugins;

@@ -88,7 +88,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn checked(&self, wasm: Bytes) -> Result<Plugin, UploadError> {
+    pub(super) async fn checked(&self, wasm: Bytes) -> Result<Plugin, UploadError> {
         let _waiting = self.0.checks_waiting.try_acquire().map_err(|_| UploadError::Busy)?;
         let _checking = self.0.checks.acquire().await.map_err(|_| UploadError::Busy)?;
         let engine = self.0.engine.clone();

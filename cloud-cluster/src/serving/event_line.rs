@@ -5,10 +5,11 @@ use super::signals::Signals;
 use fleet_model::{EventClass, EventId, EventKind, Timestamp};
 use fleet_wire::{ArchivedEventBlockV1, ArchivedEventV1, ArchivedReadingBlockV1, ArchivedReadingV1};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// Length of one as JSON, about.
-pub(crate) const LEN_GUESS: usize = 450;
+pub(crate) const LEN_GUESS: usize = 600;
 
 /// An event.
 #[derive(Serialize, ToSchema)]
@@ -30,11 +31,18 @@ pub(crate) struct Event<'e> {
     /// When the edge received its reading.
     #[schema(format = DateTime)]
     received_time: String,
-    /// The zone or rule it is about.
-    zone: &'e str,
+    /// The zone, when the event is a geofence's: the same as `subject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'e str>,
+    /// The zone, line of a charge, schedule, threshold or trouble code that it is about.
+    subject: &'e str,
     /// A figure that belongs to the type, such as seconds of dwell.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<f64>,
+    /// What else belongs to the type, as the plugin wrote it. Money is `amount`, a decimal in a string, with `currency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    details: Option<&'e RawValue>,
     plugin: EventPlugin<'e>,
     /// The reading that caused it: its place among the vehicle's readings.
     sequence: u64,
@@ -48,6 +56,8 @@ pub(crate) struct EventPlugin<'e> {
     deployment: &'e str,
     name: &'e str,
     version: &'e str,
+    /// SHA-256 of the component, 64 hexadecimal digits.
+    hash: String,
 }
 
 /// A reading, as an event of class telemetry. A signal that was not reported is absent.
@@ -94,9 +104,17 @@ impl<'b> Event<'b> {
             event_time: Timestamp(event.event_time.to_native()).to_rfc3339(),
             event_time_ms: event.event_time.to_native(),
             received_time: Timestamp(event.received_time.to_native()).to_rfc3339(),
-            zone: &event.subject,
+            zone: kind.is_geofence().then_some(&*event.subject),
+            subject: &event.subject,
             value: value.is_finite().then_some(value),
-            plugin: EventPlugin { deployment: &plugin.deployment, name: &plugin.name, version: &plugin.version },
+            // Checked when its block came in.
+            details: event.details.as_ref().and_then(|details| serde_json::from_str(details).ok()),
+            plugin: EventPlugin {
+                deployment: &plugin.deployment,
+                name: &plugin.name,
+                version: &plugin.version,
+                hash: hex::encode(plugin.hash),
+            },
             sequence: event.sequence.to_native(),
             cursor: cursor.to_string(),
         })

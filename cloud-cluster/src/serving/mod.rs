@@ -15,6 +15,7 @@ mod health;
 mod http3;
 mod openapi;
 mod plugins;
+mod previews;
 mod problem;
 mod signals;
 pub mod status;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stream_places::StreamPlaces;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -95,6 +97,8 @@ pub(crate) struct AppState {
     clock: Clock,
     heartbeat: Duration,
     streams: StreamPlaces,
+    previews: Arc<Semaphore>,
+    logs: Logs,
     shutdown: CancellationToken,
 }
 
@@ -199,6 +203,8 @@ pub async fn run(
         clock: parts.clock,
         heartbeat: parts.heartbeat.unwrap_or(event_stream::HEARTBEAT_EVERY),
         streams: StreamPlaces::default(),
+        previews: Arc::new(Semaphore::new(previews::PREVIEWS_MAX)),
+        logs: parts.logs,
         shutdown: shutdown.clone(),
     }));
     let router = router(app);
@@ -230,6 +236,11 @@ fn routes() -> OpenApiRouter<App> {
                 .routes(routes!(deployments::get_deployment, deployments::put_deployment))
                 .routes(routes!(deployments::roll_back_deployment))
                 .layer(DefaultBodyLimit::max(deployments::REQUEST_LEN_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(previews::preview))
+                .layer(DefaultBodyLimit::max(previews::REQUEST_LEN_MAX)),
         )
         .routes(routes!(status::get_status))
         .routes(routes!(health::healthz))

@@ -1,7 +1,7 @@
 //! What a reading says, as APIs write it.
 
-use fleet_model::Reading;
 use fleet_model::reading::{reported, reported_f64};
+use fleet_model::{Reading, TroubleCodes};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +47,10 @@ pub(crate) struct Signals {
     battery_voltage: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignition: Option<bool>,
+    /// Diagnostic trouble codes that are active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, example = json!(["P0301"]))]
+    dtc: Option<TroubleCodes>,
 }
 
 impl Signals {
@@ -70,6 +74,7 @@ impl Signals {
                 1 => Some(true),
                 _ => None,
             },
+            dtc: reading.trouble_codes.reported(),
         }
     }
 }

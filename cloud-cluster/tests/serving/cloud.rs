@@ -205,7 +205,13 @@ fn event(tenant: &str, vehicle: &str, number: u64) -> Event {
         received_time: Timestamp(NOW.0 + number as i64 + 1),
         subject: "Śródmieście \"1\"".into(),
         value: f64::NAN,
-        plugin: PluginRef { deployment: "zones".into(), name: "geofence".into(), version: "1.0.0".into() },
+        details: None,
+        plugin: PluginRef {
+            deployment: "zones".into(),
+            name: "geofence".into(),
+            version: "1.0.0".into(),
+            hash: [7; 32],
+        },
         trace: None,
     }
 }

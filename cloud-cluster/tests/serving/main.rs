@@ -7,6 +7,7 @@ mod cloud;
 mod foreign;
 mod hostile;
 mod openapi;
+mod previews;
 mod rules;
 mod same_bytes;
 #[path = "../../../system-tests/src/skipped.rs"]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Two builds of the geofence that differ in their version, if `cargo xtask build-plugins` has made them.
-fn geofences() -> Option<[Vec<u8>; 2]> {
+pub(crate) fn geofences() -> Option<[Vec<u8>; 2]> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let folder = target.join("plugins");
@@ -27,20 +27,20 @@ fn geofences() -> Option<[Vec<u8>; 2]> {
     found
 }
 
-async fn upload(cloud: &Cloud, version: Version, wasm: Vec<u8>) -> (u16, Value) {
+pub(crate) async fn upload(cloud: &Cloud, version: Version, wasm: Vec<u8>) -> (u16, Value) {
     let call = cloud.call(version, Method::POST, "/v1/plugins").header("content-type", "application/wasm").body(wasm);
     let answer = call.send().await;
     (answer.status.as_u16(), answer.json().await)
 }
 
-async fn deploy(cloud: &Cloud, name: &str, plugin: &str, config: &Value) -> (u16, Value) {
+pub(crate) async fn deploy(cloud: &Cloud, name: &str, plugin: &str, config: &Value) -> (u16, Value) {
     let body = json!({"plugin": plugin, "config": config});
     let path = format!("/v1/deployments/{name}");
     let answer = cloud.call(Version::Http3, Method::PUT, path).json(&body).send().await;
     (answer.status.as_u16(), answer.json().await)
 }
 
-fn circle(id: &str, radius_m: f64) -> Value {
+pub(crate) fn circle(id: &str, radius_m: f64) -> Value {
     json!({"zones": {"type": "FeatureCollection", "features": [{
         "type": "Feature", "id": id, "properties": {"radius_m": radius_m},
         "geometry": {"type": "Point", "coordinates": [21.0, 52.25]},

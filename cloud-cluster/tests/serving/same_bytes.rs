@@ -62,7 +62,8 @@ async fn an_event_has_the_promised_fields() {
         "id": event["id"], "class": "alerts", "type": "geofence.entered", "tenant": "demo", "vehicle": "bus-7",
         "event_time": "2024-02-19T14:41:54.000Z", "event_time_ms": 1_708_353_714_000_i64,
         "received_time": "2024-02-19T14:41:54.001Z", "zone": "Śródmieście \"1\"",
-        "plugin": {"deployment": "zones", "name": "geofence", "version": "1.0.0"}, "sequence": 0, "cursor": cursor,
+        "subject": "Śródmieście \"1\"", "sequence": 0, "cursor": cursor,
+        "plugin": {"deployment": "zones", "name": "geofence", "version": "1.0.0", "hash": "07".repeat(32)},
     });
     assert_eq!(event, expected);
     assert_eq!(event["id"].as_str().unwrap().len(), 32);

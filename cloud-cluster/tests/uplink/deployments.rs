@@ -52,7 +52,7 @@ async fn deployments_are_pushed_status_comes_back_and_plugins_are_fetched() {
     edge.status.send_replace(EdgeStatus { applied_offset: 42, ..EdgeStatus::default() });
     let mut changes = cloud.edges.changes();
     // A class is in it as soon as the cloud has said what it has of it.
-    let complete = |s: &EdgeStatus| s.applied_offset == 42 && s.streams.len() == 2;
+    let complete = |s: &EdgeStatus| s.applied_offset == 42 && s.streams.len() == 3;
     let arrived = |_: &u64| cloud.edges.edges().iter().any(|e| e.status.as_ref().is_some_and(complete));
     soon("the status", changes.wait_for(arrived)).await.unwrap();
     assert_eq!(cloud.edges.edges()[0].software, "drover-edge test");

@@ -70,7 +70,13 @@ pub fn alerts(epoch: u64, first: Offset, count: u32) -> Bytes {
         received_time: Timestamp(2_000),
         subject: "a".into(),
         value: f64::NAN,
-        plugin: PluginRef { deployment: "zones".into(), name: "geofence".into(), version: "1.0.0".into() },
+        details: None,
+        plugin: PluginRef {
+            deployment: "zones".into(),
+            name: "geofence".into(),
+            version: "1.0.0".into(),
+            hash: [7; 32],
+        },
         trace: None,
     };
     let events: Vec<_> = (first..first + u64::from(count)).map(event).collect();

@@ -95,6 +95,32 @@ event_kinds! {
     GeofenceDwell = 4, "geofence.dwell", Alerts;
     /// The vehicle is faster than the zone allows.
     GeofenceOverspeed = 5, "geofence.overspeed", Alerts;
+    /// A line of a charge, final once.
+    ChargeLine = 16, "charge.line", Billing;
+    /// A correction of a charge that was final.
+    ChargeAdjusted = 17, "charge.adjusted", Billing;
+    /// The vehicle broke a rule of use that has a price.
+    PolicyViolation = 18, "policy.violation", Alerts;
+    /// Service will be due soon.
+    MaintenanceDueSoon = 32, "maintenance.due_soon", Alerts;
+    /// Service is due.
+    MaintenanceDue = 33, "maintenance.due", Alerts;
+    /// Service was due some time ago.
+    MaintenanceOverdue = 34, "maintenance.overdue", Alerts;
+    /// A failure is foreseen.
+    MaintenancePredicted = 35, "maintenance.predicted", Alerts;
+    /// A diagnostic trouble code came up.
+    DtcRaised = 36, "dtc.raised", Alerts;
+    /// A diagnostic trouble code is gone.
+    DtcCleared = 37, "dtc.cleared", Alerts;
+}
+
+impl EventKind {
+    /// Whether a geofence proposes it: its subject is a zone.
+    #[must_use]
+    pub fn is_geofence(self) -> bool {
+        self <= Self::GeofenceOverspeed
+    }
 }
 
 impl fmt::Display for EventKind {
@@ -149,6 +175,8 @@ pub struct PluginRef {
     pub name: String,
     /// Its version, semver.
     pub version: String,
+    /// SHA-256 of the component's bytes.
+    pub hash: [u8; 32],
 }
 
 /// An event as it is decided, before it is written.
@@ -170,6 +198,8 @@ pub struct Event {
     pub subject: String,
     /// A figure that belongs to the kind (seconds of dwell, metres per second); NaN when there is none.
     pub value: f64,
+    /// What else belongs to the kind: a JSON object as the plugin wrote it.
+    pub details: Option<String>,
     /// Who proposed it.
     pub plugin: PluginRef,
     /// Trace id and span id when its reading was sampled (W3C trace context).

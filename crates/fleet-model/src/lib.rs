@@ -15,6 +15,7 @@ pub mod reading;
 pub mod refusal;
 pub mod repeats;
 pub mod time;
+pub mod trouble_codes;
 pub mod vehicle;
 
 pub use admission::{AdmissionPolicy, AdmissionState, Verdict};
@@ -23,4 +24,5 @@ pub use ids::{DeploymentName, EdgeId, InvalidId, Sequence, TenantId, VehicleId, 
 pub use reading::Reading;
 pub use refusal::Refusal;
 pub use time::Timestamp;
+pub use trouble_codes::{TroubleCode, TroubleCodes};
 pub use vehicle::{Applied, VehicleState};

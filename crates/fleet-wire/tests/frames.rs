@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use fleet_model::event::TraceContext;
 use fleet_model::{
-    Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, VehicleKey, VehicleName,
+    Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, TroubleCodes, VehicleKey,
+    VehicleName,
 };
 use fleet_wire::frame::Placement;
 use fleet_wire::{
@@ -45,6 +46,7 @@ fn readings() -> ReadingBlockV1 {
         engine_coolant_temperature: 88.5,
         battery_voltage: 27.75,
         ignition: 1,
+        trouble_codes: serde_json::from_str(r#"["P0301","U0100"]"#).unwrap(),
         ..Reading::fix(Timestamp(1_708_353_713_000), Timestamp(1_708_353_714_000), 52.229_75, 21.012_25)
     };
     let bare = Reading::fix(Timestamp(-1), Timestamp(1_708_353_714_000), -33.868_75, 151.209_25);
@@ -70,7 +72,13 @@ fn events() -> EventBlockV1 {
         received_time: Timestamp(1_708_353_714_000),
         subject: subject.into(),
         value: 12.5,
-        plugin: PluginRef { deployment: "zones".into(), name: "geofence".into(), version: "1.0.0".into() },
+        details: Some(r#"{"limit":"50"}"#.into()),
+        plugin: PluginRef {
+            deployment: "zones".into(),
+            name: "geofence".into(),
+            version: "1.0.0".into(),
+            hash: [7; 32],
+        },
         trace: (sequence == 2).then(trace),
     };
     EventBlockV1::of(&[
@@ -243,8 +251,8 @@ fn walk(frame: Frame) {
 }
 
 fn any_reading() -> impl Strategy<Value = Reading> {
-    (any::<(i64, i64, f64, f64, f64)>(), any::<[f32; 10]>(), any::<u8>()).prop_map(
-        |((e, r, lat, lon, odo), s, ignition)| Reading {
+    (any::<(i64, i64, f64, f64, f64)>(), any::<[f32; 10]>(), any::<u8>(), any::<[u16; 8]>()).prop_map(
+        |((e, r, lat, lon, odo), s, ignition, codes)| Reading {
             odometer: odo,
             altitude: s[0],
             heading: s[1],
@@ -257,6 +265,7 @@ fn any_reading() -> impl Strategy<Value = Reading> {
             engine_coolant_temperature: s[8],
             battery_voltage: s[9],
             ignition,
+            trouble_codes: TroubleCodes::from_words(codes),
             ..Reading::fix(Timestamp(e), Timestamp(r), lat, lon)
         },
     )

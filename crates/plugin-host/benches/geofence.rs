@@ -6,7 +6,7 @@
 use fleet_model::{Reading, Sequence, Timestamp, VehicleKey};
 use geofence::Geofence;
 use plugin_host::{Compiler, EngineConfig, PluginEngine, Position};
-use plugin_sdk::{GeofenceRule, Proposals, Rows};
+use plugin_sdk::{Proposals, Rows, Rule};
 use serde_json::json;
 use std::time::Instant;
 

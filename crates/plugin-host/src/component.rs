@@ -14,15 +14,9 @@ fn features() -> WasmFeatures {
         | WasmFeatures::COMPONENT_MODEL
 }
 
-/// The full names of the exports by which a component is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GeofenceWorld {
-    pub(crate) lifecycle: String,
-    pub(crate) geofence: String,
-}
-
-/// Checks bytes from outside. What passes is a valid component that imports nothing but ours and exports one world.
-pub(crate) fn check(wasm: &[u8]) -> Result<GeofenceWorld, LoadError> {
+/// Checks bytes from outside. What passes is a valid component that imports nothing but ours and exports our interface,
+/// whose full name is the answer.
+pub(crate) fn check(wasm: &[u8]) -> Result<String, LoadError> {
     if wasm.len() > UPLOAD_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes: wasm.len() });
     }
@@ -39,11 +33,8 @@ pub(crate) fn check(wasm: &[u8]) -> Result<GeofenceWorld, LoadError> {
     if let Some(unknown) = imports.into_iter().find(|import| !import.is_ours()) {
         return Err(LoadError::UnknownImport(unknown.name));
     }
-    let export = |wanted: &str| {
-        let found = exports.iter().find(|name| is_version_1_of(name, wanted)).cloned();
-        found.ok_or_else(|| LoadError::MissingExport(format!("{wanted}@1")))
-    };
-    Ok(GeofenceWorld { lifecycle: export(v1::LIFECYCLE)?, geofence: export(v1::GEOFENCE)? })
+    let rule = exports.into_iter().find(|name| is_version_1_of(name, v1::RULE));
+    rule.ok_or_else(|| LoadError::MissingExport(format!("{}@1", v1::RULE)))
 }
 
 struct Import {

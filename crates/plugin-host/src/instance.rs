@@ -220,7 +220,7 @@ impl From<Failure> for InstantiateError {
 /// An instance, whatever it is used for.
 pub(crate) struct Running {
     store: Store<HostState>,
-    functions: v1::Geofence,
+    functions: v1::Functions,
     configure_ticks: u64,
 }
 
@@ -408,7 +408,7 @@ impl Instance {
         self.plugin.engine().limits()
     }
 
-    fn start_call(&mut self, rows_len: usize) -> Result<(&v1::Geofence, &mut Store<HostState>), EvaluateError> {
+    fn start_call(&mut self, rows_len: usize) -> Result<(&v1::Functions, &mut Store<HostState>), EvaluateError> {
         if self.dead {
             return Err(EvaluateError::Trapped("an earlier call ended this instance".into()));
         }

@@ -31,6 +31,7 @@ mod metrics;
 mod outcome;
 mod plugin_log;
 mod position;
+mod rehearsal;
 
 pub use child::run_compiler_if_asked;
 pub use compile::{CompileError, Compiler};
@@ -45,3 +46,4 @@ pub use limits::{
 pub use load::{InvalidHash, LoadError, Plugin, PluginHash};
 pub use outcome::{Outcome, Proposal};
 pub use position::Position;
+pub use rehearsal::{Failed, Rehearsal, RehearsalFigures, Rehearsed, RehearsedAnswer};

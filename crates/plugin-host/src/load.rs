@@ -1,10 +1,9 @@
 //! A component that passed every check.
 
-use crate::bindings::v1::GeofenceExports;
+use crate::bindings::v1::Exports;
 use crate::compile::CompileError;
-use crate::component::GeofenceWorld;
 use crate::config::CheckError;
-use crate::descriptor::{Descriptor, PluginKind};
+use crate::descriptor::Descriptor;
 use crate::engine::PluginEngine;
 use crate::instance::{ConfigError, ConfiguredPlugin, HostState, InstantiateError, Running};
 use crate::limits::UPLOAD_BYTES_MAX;
@@ -91,7 +90,7 @@ pub enum LoadError {
         "the component imports {0:?}, which is not offered: a plugin may import drover:plugin/log@1 and nothing else"
     )]
     UnknownImport(String),
-    /// A world is not complete.
+    /// It is no plugin, or not a complete one.
     #[error("the component does not export {0}")]
     MissingExport(String),
     /// Names fit, types do not.
@@ -125,7 +124,7 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) linked: InstancePre<HostState>,
-    pub(crate) exports: GeofenceExports,
+    pub(crate) exports: Exports,
     /// Name and version, for the log; the hash before they are known.
     pub(crate) name: Arc<str>,
 }
@@ -135,11 +134,10 @@ impl Plugin {
         engine: &PluginEngine,
         component: &Component,
         hash: PluginHash,
-        world: &GeofenceWorld,
+        rule: &str,
     ) -> Result<Self, LoadError> {
         let linked = engine.link(component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
-        let exports =
-            GeofenceExports::find(component, &world.lifecycle, &world.geofence).map_err(LoadError::MissingExport)?;
+        let exports = Exports::find(component, rule).map_err(LoadError::MissingExport)?;
         let mut program = Program { linked, exports, name: hash.to_string().into() };
         let described = Running::start(engine, &program, None)
             .map_err(|error| match error {
@@ -149,10 +147,6 @@ impl Plugin {
             .describe()
             .map_err(LoadError::Describe)?;
         let descriptor = Descriptor::checked(described).map_err(LoadError::Descriptor)?;
-        if descriptor.kind != PluginKind::Geofence {
-            let wrong = format!("kind {}: it exports the geofence world", descriptor.kind);
-            return Err(LoadError::Descriptor(wrong));
-        }
         // What a config of null breaks is of no interest: the schema is.
         engine.problems(&descriptor.config_schema, &serde_json::Value::Null).map_err(|error| match error {
             CheckError::Schema(wrong) => LoadError::Descriptor(wrong),

@@ -5,8 +5,12 @@ use crate::descriptor::PluginKind;
 use crate::instance::EvaluateError;
 use crate::limits::{DETAILS_BYTES_MAX, InstanceLimits, SUBJECT_BYTES_MAX};
 use crate::position::Position;
-use fleet_model::{EventKind, Timestamp};
+use fleet_model::{EventClass, EventKind, Timestamp};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+/// Longest amount of money, in bytes: more digits than any currency has use for.
+const AMOUNT_BYTES_MAX: usize = 32;
 
 /// The answer to a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +40,7 @@ pub struct Proposal {
     pub details: Option<String>,
 }
 
-/// The kinds of events a kind of plugin may propose, as `wit/v1` lists them.
+/// The kinds of events a kind of plugin may propose, as `wit/v1` numbers them from 1 on.
 fn kinds_of(plugin: PluginKind) -> &'static [EventKind] {
     match plugin {
         PluginKind::Geofence => &[
@@ -46,8 +50,23 @@ fn kinds_of(plugin: PluginKind) -> &'static [EventKind] {
             EventKind::GeofenceDwell,
             EventKind::GeofenceOverspeed,
         ],
-        PluginKind::Pricing | PluginKind::Maintenance => &[],
+        PluginKind::Pricing => &[EventKind::ChargeLine, EventKind::ChargeAdjusted, EventKind::PolicyViolation],
+        PluginKind::Maintenance => &[
+            EventKind::MaintenanceDueSoon,
+            EventKind::MaintenanceDue,
+            EventKind::MaintenanceOverdue,
+            EventKind::MaintenancePredicted,
+            EventKind::DtcRaised,
+            EventKind::DtcCleared,
+        ],
     }
+}
+
+/// Money, as details of a charge hold it.
+#[derive(Deserialize)]
+struct Money {
+    amount: String,
+    currency: String,
 }
 
 /// Whether a kind of plugin may add details to what it proposes. Where nobody would read them they are refused: what a
@@ -87,8 +106,8 @@ fn checked_proposal(found: v1::Proposal, positions: &[Position], plugin: PluginK
     let Some(cause) = positions.get(found.reading as usize) else {
         return Err(format!("reading {} is not one of the batch's {}", found.reading, positions.len()));
     };
-    let kind = u16::try_from(found.kind).ok().and_then(EventKind::from_code);
-    let Some(kind) = kind.filter(|kind| kinds_of(plugin).contains(kind)) else {
+    let place = (found.kind as usize).checked_sub(1);
+    let Some(&kind) = place.and_then(|place| kinds_of(plugin).get(place)) else {
         return Err(format!("kind {} is not one of a {plugin}'s", found.kind));
     };
     if !(0..=cause.event_time_ms).contains(&found.event_time_ms) {
@@ -99,6 +118,9 @@ fn checked_proposal(found: v1::Proposal, positions: &[Position], plugin: PluginK
     }
     if let Some(details) = &found.details {
         check_details(details, plugin)?;
+    }
+    if kind.class() == EventClass::Billing {
+        check_money(found.details.as_deref())?;
     }
     Ok(Proposal {
         position: found.reading,
@@ -122,6 +144,24 @@ fn check_details(details: &str, plugin: PluginKind) -> Result<(), String> {
         .map_err(|error| format!("its details are not a JSON object: {error}"))
 }
 
+/// A charge says how much of what: it is final once, and nobody could ask later.
+fn check_money(details: Option<&str>) -> Result<(), String> {
+    let money = details.and_then(|details| serde_json::from_str::<Money>(details).ok());
+    let Some(Money { amount, currency }) = money else {
+        return Err("a charge's details have an amount and a currency, both in strings".into());
+    };
+    let digits = amount.strip_prefix('-').unwrap_or(&amount);
+    let (whole, cents) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if amount.len() > AMOUNT_BYTES_MAX || !is_number(whole) || !is_number(cents) {
+        return Err(format!("its amount {amount:?} is no decimal such as 12.30"));
+    }
+    if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(format!("its currency {currency:?} is no ISO 4217 code such as EUR"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,8 +177,49 @@ mod tests {
     }
 
     fn answer(proposal: v1::Proposal) -> Result<Outcome, EvaluateError> {
+        answer_of(PluginKind::Geofence, proposal)
+    }
+
+    fn answer_of(kind: PluginKind, proposal: v1::Proposal) -> Result<Outcome, EvaluateError> {
         let answer = v1::Outcome { proposals: vec![proposal], rows: vec![] };
-        checked(answer, &[position()], 0, PluginKind::Geofence, &InstanceLimits::default())
+        checked(answer, &[position()], 0, kind, &InstanceLimits::default())
+    }
+
+    #[test]
+    fn a_kind_of_plugin_numbers_its_events_from_1_on() {
+        let kind_of = |plugin, kind| {
+            let details = Some(r#"{"amount":"-12.30","currency":"EUR"}"#.to_owned());
+            let details = details.filter(|_| plugin != PluginKind::Geofence);
+            answer_of(plugin, v1::Proposal { kind, details, ..proposal() }).map(|outcome| outcome.proposals[0].kind)
+        };
+        assert_eq!(kind_of(PluginKind::Geofence, 5), Ok(EventKind::GeofenceOverspeed));
+        assert_eq!(kind_of(PluginKind::Pricing, 1), Ok(EventKind::ChargeLine));
+        assert_eq!(kind_of(PluginKind::Maintenance, 6), Ok(EventKind::DtcCleared));
+        for (plugin, kind) in [(PluginKind::Pricing, 4), (PluginKind::Maintenance, 7), (PluginKind::Pricing, 0)] {
+            assert!(kind_of(plugin, kind).is_err(), "{plugin} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_charge_without_money_is_refused() {
+        let charge = |details: &str| {
+            let details = (!details.is_empty()).then(|| details.to_owned());
+            answer_of(PluginKind::Pricing, v1::Proposal { kind: 1, details, ..proposal() })
+        };
+        for fine in ["0", "12", "12.3", "-0.05", "1234567890.123456"] {
+            charge(&format!(r#"{{"amount":"{fine}","currency":"PLN","unit":"km"}}"#)).unwrap();
+        }
+        for bad in ["", "{}", r#"{"amount":12.3,"currency":"EUR"}"#, r#"{"amount":"12.3"}"#] {
+            assert!(charge(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "-", ".5", "1.", "1e3", "NaN", "+1", "1,5", &"9".repeat(AMOUNT_BYTES_MAX + 1)] {
+            assert!(charge(&format!(r#"{{"amount":"{bad}","currency":"EUR"}}"#)).is_err(), "{bad}");
+        }
+        for bad in ["eur", "EURO", "", "E1R"] {
+            assert!(charge(&format!(r#"{{"amount":"1","currency":"{bad}"}}"#)).is_err(), "{bad}");
+        }
+        let violation = v1::Proposal { kind: 3, ..proposal() };
+        assert!(answer_of(PluginKind::Pricing, violation).is_ok(), "it has no price of its own");
     }
 
     #[test]

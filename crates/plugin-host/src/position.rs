@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // The list of positions is copied as bytes; the asserts below hold the reasons.
 
 use fleet_model::reading::IGNITION_UNKNOWN;
+use fleet_model::trouble_codes::CODES_MAX;
 use fleet_model::{Reading, Sequence, VehicleKey};
 use std::mem::{MaybeUninit, offset_of, size_of, size_of_val};
 use wasmtime::component::__internal::{InterfaceType, LowerContext};
@@ -11,6 +12,8 @@ use wasmtime::component::{ComponentType, Lower};
 pub(crate) const STATUS_IGNITION_REPORTED: u32 = 1;
 /// Bit of [`Position::status`]: the ignition is on.
 pub(crate) const STATUS_IGNITION_ON: u32 = 2;
+/// Bit of [`Position::status`]: the device says which trouble codes are active.
+pub(crate) const STATUS_TROUBLE_CODES_REPORTED: u32 = 4;
 
 /// `reading` of `wit/v1`: 112 bytes without padding, laid out as the guest has it. A signal that was not reported is
 /// NaN.
@@ -60,27 +63,36 @@ pub struct Position {
     pub battery_voltage: f32,
     /// Row of this vehicle in the batch's rows.
     pub slot: u32,
-    /// Bit 0: ignition is reported; bit 1: ignition is on.
+    /// Bit 0: ignition is reported; bit 1: ignition is on; bit 2: trouble codes are reported.
     pub status: u32,
-    /// 0.
-    pub reserved0: u32,
-    /// 0.
-    pub reserved1: u32,
-    /// 0.
-    pub reserved2: u32,
-    /// 0.
-    pub reserved3: u32,
+    /// Two trouble codes, the first in the lower half; 0 where there is none.
+    #[component(name = "trouble-codes0")]
+    pub trouble_codes0: u32,
+    /// Two more.
+    #[component(name = "trouble-codes1")]
+    pub trouble_codes1: u32,
+    /// Two more.
+    #[component(name = "trouble-codes2")]
+    pub trouble_codes2: u32,
+    /// Two more.
+    #[component(name = "trouble-codes3")]
+    pub trouble_codes3: u32,
 }
 
 impl Position {
     /// What a plugin is told of `reading`, with its vehicle's state in row `slot`.
     #[must_use]
     pub fn of(vehicle: VehicleKey, sequence: Sequence, reading: &Reading, slot: u32) -> Self {
-        let status = match reading.ignition {
+        let ignition = match reading.ignition {
             IGNITION_UNKNOWN => 0,
             0 => STATUS_IGNITION_REPORTED,
             _ => STATUS_IGNITION_REPORTED | STATUS_IGNITION_ON,
         };
+        let (codes, codes_reported) = match reading.trouble_codes.reported() {
+            Some(codes) => (codes.words(), STATUS_TROUBLE_CODES_REPORTED),
+            None => ([0; CODES_MAX], 0),
+        };
+        let [a, b, c, d, e, f, g, h] = codes.map(u32::from);
         Self {
             vehicle: vehicle.0,
             sequence: sequence.0,
@@ -99,11 +111,11 @@ impl Position {
             engine_coolant_temperature: reading.engine_coolant_temperature,
             battery_voltage: reading.battery_voltage,
             slot,
-            status,
-            reserved0: 0,
-            reserved1: 0,
-            reserved2: 0,
-            reserved3: 0,
+            status: ignition | codes_reported,
+            trouble_codes0: a | b << 16,
+            trouble_codes1: c | d << 16,
+            trouble_codes2: e | f << 16,
+            trouble_codes3: g | h << 16,
         }
     }
 }
@@ -122,8 +134,8 @@ const _: () = {
     assert!(offset_of!(Position, fuel_level) == 72 && offset_of!(Position, state_of_charge) == 76);
     assert!(offset_of!(Position, engine_coolant_temperature) == 80 && offset_of!(Position, battery_voltage) == 84);
     assert!(offset_of!(Position, slot) == 88 && offset_of!(Position, status) == 92);
-    assert!(offset_of!(Position, reserved0) == 96 && offset_of!(Position, reserved1) == 100);
-    assert!(offset_of!(Position, reserved2) == 104 && offset_of!(Position, reserved3) == 108);
+    assert!(offset_of!(Position, trouble_codes0) == 96 && offset_of!(Position, trouble_codes1) == 100);
+    assert!(offset_of!(Position, trouble_codes2) == 104 && offset_of!(Position, trouble_codes3) == 108);
     assert!(cfg!(target_endian = "little"), "the guest's memory is little-endian");
 };
 

@@ -46,6 +46,7 @@ impl Core {
                 telemetry_epoch: self.logs.telemetry.epoch(),
                 telemetry_next: front.next,
                 alerts_next: self.logs.events.bounds(Stream::ALERTS).next,
+                billing_next: self.logs.events.bounds(Stream::BILLING).next,
                 dead_letters_next: self.logs.events.bounds(Stream::DEAD_LETTERS).next,
                 generation: front.generation,
             };

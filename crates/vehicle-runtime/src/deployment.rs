@@ -182,7 +182,12 @@ impl Activation {
 
     pub(crate) fn plugin_ref(&self) -> PluginRef {
         let facts = self.rule.facts();
-        PluginRef { deployment: self.key.1.to_string(), name: facts.name.clone(), version: facts.version.clone() }
+        PluginRef {
+            deployment: self.key.1.to_string(),
+            name: facts.name.clone(),
+            version: facts.version.clone(),
+            hash: facts.hash,
+        }
     }
 
     pub(crate) fn title(&self) -> (String, String) {

@@ -23,6 +23,18 @@ const EVENTS_PER_COMMIT_MAX: usize = 16_384;
 /// How long a full disk is left alone before the next attempt.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// The classes of what rules derive, and where they stand. All of a commit's blocks of one class stand together, so that
+/// who reads by class reads no other.
+const DERIVED: [(EventClass, Stream); 2] =
+    [(EventClass::Alerts, Stream::ALERTS), (EventClass::Billing, Stream::BILLING)];
+
+/// Where the next events of a class go.
+struct Place {
+    class: EventClass,
+    stream: Stream,
+    next: u64,
+}
+
 /// What the writer is asked to do.
 pub(crate) enum ToWriter {
     /// Make these durable, then say that the part is done.
@@ -114,44 +126,48 @@ impl Writer {
         if events.is_empty() && letters.is_empty() {
             return Ok(());
         }
-        let first = self.logs.events.bounds(Stream::ALERTS).next;
         let mut appends = Vec::new();
-        let mut next = first;
-        for chunk in events.chunks(EVENTS_PER_BLOCK_MAX) {
-            self.lay_out(chunk, &mut next, &mut appends).map_err(|error| format!("an event block: {error}"))?;
+        // The offsets in the frames are foretold: this thread is the only one that appends derived events here.
+        let mut foretold = Vec::new();
+        for (class, stream) in DERIVED {
+            let of_class: Vec<&Event> = events.iter().filter(|event| event.kind.class() == class).collect();
+            let mut place = Place { class, stream, next: self.logs.events.bounds(stream).next };
+            for chunk in of_class.chunks(EVENTS_PER_BLOCK_MAX) {
+                foretold.push((appends.len(), place.next));
+                self.lay_out(chunk, &mut place, &mut appends).map_err(|error| format!("an event block: {error}"))?;
+            }
+            self.metrics.events.add(of_class.len() as u64, &[KeyValue::new("class", class.as_str())]);
         }
-        let blocks = appends.len();
         appends.extend(dead_letter::append_of(letters));
         let Some(committed) = self.commit(Commit { appends, ..Default::default() })? else { return Ok(()) };
-        // The offsets in the frames were foretold: this thread is the only one that appends alerts here.
-        let foretold = blocks == 0 || committed.first() == Some(&Appended::At(first));
-        if !foretold {
-            return Err(format!("somebody else appended alerts: {:?} instead of {first}", committed.first()));
+        for (append, first) in foretold {
+            if committed.get(append) != Some(&Appended::At(first)) {
+                return Err(format!("somebody else appended events: {:?} instead of {first}", committed.get(append)));
+            }
         }
-        self.metrics.events.add(events.len() as u64, &[KeyValue::new("class", EventClass::Alerts.as_str())]);
         events.clear();
         letters.clear();
         Ok(())
     }
 
-    fn lay_out(&self, events: &[Event], next: &mut u64, appends: &mut Vec<Append>) -> Result<(), BuildError> {
+    fn lay_out(&self, events: &[&Event], place: &mut Place, appends: &mut Vec<Append>) -> Result<(), BuildError> {
         let placement = Placement {
-            class: EventClass::Alerts,
-            first_offset: *next,
+            class: place.class,
+            first_offset: place.next,
             epoch: self.logs.events.epoch(),
             created_ms: (self.clock)().0,
         };
-        match EventFrame::build(&EventBlockV1::of(events), placement) {
+        match EventFrame::build(&EventBlockV1::of(events.iter().copied()), placement) {
             Ok(frame) => {
-                *next += events.len() as u64;
+                place.next += events.len() as u64;
                 let bytes = frame.bytes().clone();
-                appends.push(Append { stream: Stream::ALERTS, count: events.len() as u32, bytes, source: None });
+                appends.push(Append { stream: place.stream, count: events.len() as u32, bytes, source: None });
                 Ok(())
             }
             Err(BuildError::TooLong(_)) if events.len() > 1 => {
                 let (left, right) = events.split_at(events.len() / 2);
-                self.lay_out(left, next, appends)?;
-                self.lay_out(right, next, appends)
+                self.lay_out(left, place, appends)?;
+                self.lay_out(right, place, appends)
             }
             Err(error) => Err(error),
         }

@@ -3,7 +3,7 @@
 
 use crate::dead_letter::DeadLetter;
 use fleet_model::reading::{IGNITION_UNKNOWN, reported, reported_f64};
-use fleet_model::{Reading, Sequence, Timestamp, VehicleName};
+use fleet_model::{Reading, Sequence, Timestamp, TroubleCodes, VehicleName};
 use fleet_wire::ArchivedReadingV1;
 use serde::Serialize;
 
@@ -39,6 +39,8 @@ struct Told {
     battery_voltage: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignition: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtc: Option<TroubleCodes>,
 }
 
 impl Told {
@@ -61,6 +63,7 @@ impl Told {
             engine_coolant_temperature: reported(reading.engine_coolant_temperature),
             battery_voltage: reported(reading.battery_voltage),
             ignition: (reading.ignition != IGNITION_UNKNOWN).then_some(reading.ignition == 1),
+            dtc: reading.trouble_codes.reported(),
         }
     }
 }
@@ -104,10 +107,11 @@ mod tests {
             engine_coolant_temperature: -5.5,
             battery_voltage: 24.1,
             ignition: 0,
+            trouble_codes: TroubleCodes::NONE,
             ..bare
         };
         let json: serde_json::Value = serde_json::from_str(&told(&full)).unwrap();
-        assert_eq!(json.as_object().unwrap().len(), 5 + 12);
+        assert_eq!(json.as_object().unwrap().len(), 5 + 13);
         assert_eq!((&json["speed"], &json["ignition"]), (&0.1.into(), &false.into()));
         let widest = Reading { latitude: -f64::MIN_POSITIVE, longitude: f64::MIN_POSITIVE, odometer: f64::MAX, ..full };
         assert!(told(&widest).len() < PAYLOAD_LEN_MAX);

@@ -7,7 +7,9 @@ use crate::deployment::{RevisionId, Suspension};
 use bytes::Bytes;
 use fleet_model::repeats::Known;
 use fleet_model::vehicle::LatestReading;
-use fleet_model::{AdmissionState, Reading, Sequence, TenantId, Timestamp, VehicleId, VehicleName, VehicleState};
+use fleet_model::{
+    AdmissionState, Reading, Sequence, TenantId, Timestamp, TroubleCodes, VehicleId, VehicleName, VehicleState,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -84,8 +86,10 @@ pub(crate) struct CheckpointRecord {
     pub telemetry_epoch: u64,
     /// Readings below are in the snapshots.
     pub telemetry_next: u64,
-    /// Events caused by later readings stand from here on.
+    /// Alerts caused by later readings stand from here on.
     pub alerts_next: u64,
+    /// Billing events caused by later readings stand from here on.
+    pub billing_next: u64,
     /// Dead letters about later readings stand from here on.
     pub dead_letters_next: u64,
     /// The last change of a deployment that the snapshots know. One at the same offset may have come after them.
@@ -121,6 +125,7 @@ struct ReadingRecord {
     doubles: [f64; 3],
     signals: [f32; 10],
     ignition: u8,
+    trouble_codes: [u16; 8],
 }
 
 impl VehicleRecord {
@@ -170,6 +175,7 @@ impl ReadingRecord {
                 reading.battery_voltage,
             ],
             ignition: reading.ignition,
+            trouble_codes: reading.trouble_codes.words(),
         }
     }
 
@@ -204,6 +210,7 @@ impl ReadingRecord {
             engine_coolant_temperature,
             battery_voltage,
             ignition: self.ignition,
+            trouble_codes: TroubleCodes::from_words(self.trouble_codes),
         }
     }
 }
@@ -319,10 +326,11 @@ mod tests {
             telemetry_epoch: 1,
             telemetry_next: 300,
             alerts_next: 2,
+            billing_next: 3,
             dead_letters_next: 0,
             generation: 1,
         };
-        assert_eq!(encode(&record)[..], *b"DRVS\x01\x01\x01\xac\x02\x02\x00\x01\x04\x0e\x84\xae");
+        assert_eq!(encode(&record)[..], *b"DRVS\x01\x01\x01\xac\x02\x02\x03\x00\x01\x47\x9b\xae\x9e");
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(crate) fn read(logs: &Logs, finder: &dyn RuleFinder) -> Result<Stored, Start
             telemetry_epoch: epoch,
             telemetry_next: 0,
             alerts_next: 0,
+            billing_next: 0,
             dead_letters_next: 0,
             generation: 0,
         },
@@ -132,14 +133,17 @@ pub(crate) fn known(logs: &Logs, stored: &Stored) -> Result<Known, StartError> {
     // Without a deployment no event is made, and there is nothing to recognise.
     if !stored.changes.is_empty() {
         let log = logs.events.as_ref();
-        each_block(log, Stream::ALERTS, stored.checkpoint.alerts_next, |block| {
-            let at = block.first;
-            let unreadable = |reason: String| StartError::Frame { at, reason: format!("events: {reason}") };
-            let frame = Frame::parse(block.bytes).map_err(|error| unreadable(error.to_string()))?;
-            let frame = frame.into_events().map_err(|_| unreadable("it holds readings".into()))?;
-            known.events.extend(frame.block().events.iter().map(|event| EventId(event.id)));
-            Ok(())
-        })?;
+        let CheckpointRecord { alerts_next, billing_next, .. } = stored.checkpoint;
+        for (stream, from) in [(Stream::ALERTS, alerts_next), (Stream::BILLING, billing_next)] {
+            each_block(log, stream, from, |block| {
+                let at = block.first;
+                let unreadable = |reason: String| StartError::Frame { at, reason: format!("events: {reason}") };
+                let frame = Frame::parse(block.bytes).map_err(|error| unreadable(error.to_string()))?;
+                let frame = frame.into_events().map_err(|_| unreadable("it holds readings".into()))?;
+                known.events.extend(frame.block().events.iter().map(|event| EventId(event.id)));
+                Ok(())
+            })?;
+        }
     }
     let mut at = stored.checkpoint.dead_letters_next;
     loop {

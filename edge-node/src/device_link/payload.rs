@@ -6,7 +6,7 @@
 use super::elements::{Elements, is_array};
 use super::{explain, rfc3339};
 use fleet_model::reading::IGNITION_UNKNOWN;
-use fleet_model::{Reading, Refusal, Timestamp, VehicleName};
+use fleet_model::{Reading, Refusal, Timestamp, TroubleCodes, VehicleName};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::error::Category;
@@ -222,6 +222,7 @@ struct RawReading<'a> {
     engine_coolant_temperature: Option<f32>,
     battery_voltage: Option<f32>,
     ignition: Option<bool>,
+    dtc: Option<TroubleCodes>,
 }
 
 impl RawReading<'_> {
@@ -258,6 +259,7 @@ impl RawReading<'_> {
             engine_coolant_temperature: signal(self.engine_coolant_temperature),
             battery_voltage: signal(self.battery_voltage),
             ignition: self.ignition.map_or(IGNITION_UNKNOWN, u8::from),
+            trouble_codes: self.dtc.unwrap_or(TroubleCodes::NOT_REPORTED),
         };
         Ok((vehicle, reading))
     }

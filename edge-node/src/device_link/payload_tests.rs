@@ -1,5 +1,5 @@
 use super::*;
-use fleet_model::{AdmissionPolicy, TenantId, VehicleId};
+use fleet_model::{AdmissionPolicy, TenantId, TroubleCodes, VehicleId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn every_field_arrives_in_its_place() {
     let parsed = read(
         r#" {"vehicle":"b\u0075s","event_time":"2024-02-19T14:41:54Z","latitude":52,"longitude":-21.5,"altitude":1,
         "heading":2,"speed":3,"horizontal_accuracy":4,"odometer":5.5,"engine_hours":6,"engine_speed":7,"fuel_level":8,
-        "state_of_charge":9,"engine_coolant_temperature":10,"battery_voltage":11,"ignition":true}"#,
+        "state_of_charge":9,"engine_coolant_temperature":10,"battery_voltage":11,"ignition":true,"dtc":["P0301"]}"#,
     );
     let [element] = &parsed.elements[..] else { panic!("{:?}", parsed.refused) };
     assert_eq!(element.vehicle.vehicle.as_str(), "bus");
@@ -49,6 +49,7 @@ fn every_field_arrives_in_its_place() {
         engine_coolant_temperature: 10.0,
         battery_voltage: 11.0,
         ignition: 1,
+        trouble_codes: TroubleCodes::of(["P0301".parse().unwrap()]).unwrap(),
         ..Reading::fix(NOW, NOW, 52.0, -21.5)
     };
     assert_eq!(element.reading, expected);
@@ -209,6 +210,14 @@ fn the_published_schema_and_the_parser_agree_on_a_table() {
         (with("battery_voltage", json!(1e39)), false),
         (with("odometer", json!(1e39)), true),
         (with("ignition", json!("on")), false),
+        (with("dtc", json!(["P0301", "U3FFF"])), true),
+        (with("dtc", json!([])), true),
+        (with("dtc", json!(null)), true),
+        (with("dtc", json!("P0301")), false),
+        (with("dtc", json!(["P0000"])), false),
+        (with("dtc", json!(["P4000"])), false),
+        (with("dtc", json!(["p0301"])), false),
+        (with("dtc", json!(vec!["P0301"; 9])), false),
         (with("colour", json!("red")), false),
         (json!({"event_time": "2024-02-19 14:41:54", "latitude": 1, "longitude": 1}), false),
     ];
@@ -251,6 +260,7 @@ fn element() -> impl Strategy<Value = Value> {
         "engine_coolant_temperature",
         "battery_voltage",
         "ignition",
+        "dtc",
         "unknown",
     ];
     // Mostly right, so that single faults are tried and not only heaps of them.

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 /// Most readings in a block.
 pub(super) const BLOCK_READINGS_MAX: usize = 2_000;
 /// Bytes of a reading as rkyv lays it out.
-const READING_LEN: usize = 105;
+const READING_LEN: usize = 121;
 /// Bytes of a vehicle's dictionary entry without the two names.
 const VEHICLE_LEN: usize = 24;
 /// Bytes of a trace context.

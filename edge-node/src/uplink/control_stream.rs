@@ -1,9 +1,9 @@
 //! The control stream: hello, then status one way and deployments the other.
 
+use super::Classes;
 use super::connection::SessionError;
 use super::handle::UplinkLink;
 use super::messages;
-use super::progress::Progress;
 use fleet_model::EventClass;
 use fleet_wire::control::{self, Hello, StreamOpen, ToCloud, ToEdge};
 use fleet_wire::frame::RECORD_VERSION;
@@ -54,7 +54,7 @@ impl ControlStream {
     }
 
     /// Both directions, until the stream ends.
-    pub(super) async fn run(self, link: Arc<UplinkLink>, classes: [Arc<Progress>; 2]) -> SessionError {
+    pub(super) async fn run(self, link: Arc<UplinkLink>, classes: Classes) -> SessionError {
         let Self { mut send, mut recv } = self;
         let ended = tokio::try_join!(send_status(&mut send, &link, &classes), receive(&mut recv, &link));
         match ended {
@@ -63,11 +63,7 @@ impl ControlStream {
     }
 }
 
-async fn send_status(
-    send: &mut SendStream,
-    link: &UplinkLink,
-    classes: &[Arc<Progress>; 2],
-) -> Result<Infallible, SessionError> {
+async fn send_status(send: &mut SendStream, link: &UplinkLink, classes: &Classes) -> Result<Infallible, SessionError> {
     let mut changes = link.status.clone();
     loop {
         let mut status = changes.borrow_and_update().clone();

@@ -40,12 +40,16 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// The same complaint is repeated this often.
 const COMPLAIN_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
+/// What goes to the cloud, a stream each.
+type Classes = [Arc<Progress>; 3];
+
 /// Connects to the cloud, again and again, until `shutdown`. When it returns nothing of it holds the logs any more.
 pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: CancellationToken) {
     let link = Arc::new(link);
-    let classes = [
+    let classes: Classes = [
         Arc::new(Progress::new(EventClass::Telemetry, Stream::TELEMETRY, logs.telemetry.clone())),
         Arc::new(Progress::new(EventClass::Alerts, Stream::ALERTS, logs.events.clone())),
+        Arc::new(Progress::new(EventClass::Billing, Stream::BILLING, logs.events.clone())),
     ];
     let mut tasks = JoinSet::new();
     tasks.spawn(publish(link.clone(), classes.clone()));
@@ -92,7 +96,7 @@ pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: C
 async fn session(
     config: &UplinkConfig,
     link: &Arc<UplinkLink>,
-    classes: &[Arc<Progress>; 2],
+    classes: &Classes,
     shutdown: &CancellationToken,
 ) -> SessionError {
     let cloud = tokio::select! {
@@ -122,7 +126,7 @@ async fn talk(
     config: &UplinkConfig,
     connection: &quinn::Connection,
     link: &Arc<UplinkLink>,
-    classes: &[Arc<Progress>; 2],
+    classes: &Classes,
     tasks: &mut JoinSet<SessionError>,
 ) -> SessionError {
     let epochs = classes.iter().map(|class| (class.class, class.log.epoch())).collect();
@@ -160,7 +164,7 @@ async fn talk(
 }
 
 /// Publishes how far each class is, for the status page, the cloud and the metrics.
-async fn publish(link: Arc<UplinkLink>, classes: [Arc<Progress>; 2]) {
+async fn publish(link: Arc<UplinkLink>, classes: Classes) {
     let mut tick = tokio::time::interval(PUBLISH_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {

@@ -1,11 +1,11 @@
 //! Tells when a vehicle crosses the Arctic Circle.
-use plugin_sdk::{Description, GeofenceRule, Proposals, Reading, Rows, kind};
+use plugin_sdk::{Description, Rule, Proposals, Reading, Rows, kind};
 
 struct Arctic;
 
-impl GeofenceRule for Arctic {
+impl Rule for Arctic {
     fn describe() -> Description {
-        Description::new("hello-geofence", "1.0.0").with_state(1, 1)
+        Description::geofence("hello-geofence", "1.0.0").with_state(1, 1)
     }
     fn configure(_config: &str) -> Result<Self, String> {
         Ok(Arctic)
@@ -21,4 +21,4 @@ impl GeofenceRule for Arctic {
         Ok(())
     }
 }
-plugin_sdk::export_geofence!(Arctic);
+plugin_sdk::export_plugin!(Arctic);

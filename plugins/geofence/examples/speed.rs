@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use flate2::read::GzDecoder;
 use geofence::Geofence;
-use plugin_sdk::{GeofenceRule, Proposals, Reading, Rows};
+use plugin_sdk::{Proposals, Reading, Rows, Rule};
 
 const BATCH: usize = 256;
 const ROUNDS: usize = 10;

@@ -31,4 +31,4 @@ pub mod zones;
 
 pub use rule::Geofence;
 
-plugin_sdk::export_geofence!(Geofence);
+plugin_sdk::export_plugin!(Geofence);

@@ -1,7 +1,7 @@
 //! The rule as the host sees it: batches in, proposals out.
 
 use geo::Coord;
-use plugin_sdk::{Description, GeofenceRule, Proposal, Proposals, Reading, Rows, kind, log};
+use plugin_sdk::{Description, Proposal, Proposals, Reading, Rows, Rule, kind, log};
 
 use crate::config::{Config, SCHEMA};
 use crate::state::{ROW_BYTES, Row, VERSION};
@@ -43,11 +43,11 @@ impl Geofence {
     }
 }
 
-impl GeofenceRule for Geofence {
+impl Rule for Geofence {
     fn describe() -> Description {
         // A rebuilt plugin may call itself by another version.
         let version = option_env!("DROVER_PLUGIN_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"));
-        Description::new("geofence", version).with_state(VERSION, ROW_BYTES as u32).with_config(SCHEMA)
+        Description::geofence("geofence", version).with_state(VERSION, ROW_BYTES as u32).with_config(SCHEMA)
     }
 
     fn configure(config: &str) -> Result<Self, String> {

@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Refused(Problem),
     /// An edge said no.
     RefusedByEdge(String),
+    /// The cloud would say no.
+    RefusedHere(String),
     /// No connection, or it was lost.
     Unreachable(String),
     /// Everything else.
@@ -26,7 +28,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Refused(problem) if problem.is_servers_fault() => 1,
             Self::Usage(_) => 2,
-            Self::Refused(_) | Self::RefusedByEdge(_) => 3,
+            Self::Refused(_) | Self::RefusedByEdge(_) | Self::RefusedHere(_) => 3,
             Self::Unreachable(_) => 4,
         }
     }
@@ -36,9 +38,11 @@ impl Failure {
         match self {
             Self::NobodyReads => None,
             Self::Refused(problem) => Some(problem.to_string()),
-            Self::Usage(said) | Self::RefusedByEdge(said) | Self::Unreachable(said) | Self::Failed(said) => {
-                Some(said.clone())
-            }
+            Self::Usage(said)
+            | Self::RefusedByEdge(said)
+            | Self::RefusedHere(said)
+            | Self::Unreachable(said)
+            | Self::Failed(said) => Some(said.clone()),
         }
     }
 }

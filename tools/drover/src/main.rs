@@ -17,6 +17,9 @@ const EXAMPLES: &str = "\
 Examples:
   export DROVER_CLOUD=https://cloud.example:8443 DROVER_API_KEY=... DROVER_CA=certs/ca.pem
 
+  drover plugin new my-rule --kind geofence
+  drover plugin test my-rule
+  drover plugin preview my-rule/my-rule.wasm --config zones.json --from -24h
   drover plugin upload geofence.wasm
   drover deploy zones --plugin geofence@1.0.0 --config zones.json
   drover events --follow
@@ -63,6 +66,8 @@ struct Connection {
 }
 
 fn main() -> ExitCode {
+    // `plugin check` and `plugin test` compile components in a child process of limited means: ourselves.
+    plugin_host::run_compiler_if_asked();
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()

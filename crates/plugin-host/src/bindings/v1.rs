@@ -9,10 +9,8 @@ use wasmtime::component::{
 };
 use wasmtime::{Store, StoreContextMut};
 
-/// Interface every plugin exports.
-pub(crate) const LIFECYCLE: &str = "drover:plugin/lifecycle";
-/// Interface of a geofence.
-pub(crate) const GEOFENCE: &str = "drover:plugin/geofence";
+/// The interface that every plugin exports.
+pub(crate) const RULE: &str = "drover:plugin/rule";
 /// What a plugin may import: `log`, and `types`, which holds no function and comes with every use of them.
 pub(crate) const IMPORTS: [&str; 2] = ["drover:plugin/log", "drover:plugin/types"];
 /// The linker takes every 1.x for this.
@@ -97,39 +95,38 @@ pub(crate) fn link<T: 'static>(linker: &mut Linker<T>, log_of: fn(&mut T) -> &mu
     )
 }
 
-/// Where a component keeps the functions of the geofence world: looked up once, used per instance.
+/// Where a component keeps its functions: looked up once, used per instance.
 #[derive(Clone)]
-pub(crate) struct GeofenceExports {
+pub(crate) struct Exports {
     describe: ComponentExportIndex,
     configure: ComponentExportIndex,
     migrate: ComponentExportIndex,
     evaluate: ComponentExportIndex,
 }
 
-impl GeofenceExports {
-    /// `lifecycle` and `geofence` are the exports' full names; an error names the function that is missing.
-    pub(crate) fn find(component: &Component, lifecycle: &str, geofence: &str) -> Result<Self, String> {
-        let find = |interface: &str, function: &str| {
-            let instance = component.get_export_index(None, interface);
-            instance
-                .and_then(|instance| component.get_export_index(Some(&instance), function))
-                .ok_or_else(|| format!("{interface}#{function}"))
+impl Exports {
+    /// `rule` is the export's full name; an error names the function that is missing.
+    pub(crate) fn find(component: &Component, rule: &str) -> Result<Self, String> {
+        let interface = component.get_export_index(None, rule);
+        let find = |function: &str| {
+            let found = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
+            found.ok_or_else(|| format!("{rule}#{function}"))
         };
         Ok(Self {
-            describe: find(lifecycle, "describe")?,
-            configure: find(lifecycle, "configure")?,
-            migrate: find(lifecycle, "migrate")?,
-            evaluate: find(geofence, "evaluate")?,
+            describe: find("describe")?,
+            configure: find("configure")?,
+            migrate: find("migrate")?,
+            evaluate: find("evaluate")?,
         })
     }
 
     /// The functions of one instance. Fails when a signature is not that of `wit/v1`.
-    pub(crate) fn bind<T: 'static>(&self, instance: &Instance, store: &mut Store<T>) -> wasmtime::Result<Geofence> {
-        Ok(Geofence {
-            describe: typed(instance, store, &self.describe, "lifecycle.describe")?,
-            configure: typed(instance, store, &self.configure, "lifecycle.configure")?,
-            migrate: typed(instance, store, &self.migrate, "lifecycle.migrate")?,
-            evaluate: typed(instance, store, &self.evaluate, "geofence.evaluate")?,
+    pub(crate) fn bind<T: 'static>(&self, instance: &Instance, store: &mut Store<T>) -> wasmtime::Result<Functions> {
+        Ok(Functions {
+            describe: typed(instance, store, &self.describe, "rule.describe")?,
+            configure: typed(instance, store, &self.configure, "rule.configure")?,
+            migrate: typed(instance, store, &self.migrate, "rule.migrate")?,
+            evaluate: typed(instance, store, &self.evaluate, "rule.evaluate")?,
         })
     }
 }
@@ -147,8 +144,8 @@ where
     instance.get_typed_func(store, export).map_err(|error| error.context(format!("the signature of {name}")))
 }
 
-/// The functions of one instance in the geofence world.
-pub(crate) struct Geofence {
+/// The functions of one instance.
+pub(crate) struct Functions {
     describe: TypedFunc<(), (Descriptor,)>,
     configure: TypedFunc<(&'static str,), (Result<(), String>,)>,
     #[expect(clippy::type_complexity, reason = "the signature is the contract's")]
@@ -157,7 +154,7 @@ pub(crate) struct Geofence {
     evaluate: TypedFunc<(&'static [Position], &'static [u8]), (Result<Outcome, String>,)>,
 }
 
-impl Geofence {
+impl Functions {
     pub(crate) fn describe<T: 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<Descriptor> {
         self.describe.call(store, ()).map(|(answer,)| answer)
     }

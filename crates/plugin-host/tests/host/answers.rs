@@ -23,8 +23,8 @@ fn field_by_field(position: &Position) -> Vec<u8> {
     for field in [fuel_level, state_of_charge, engine_coolant_temperature, battery_voltage] {
         bytes.extend(field.to_le_bytes());
     }
-    let Position { slot, status, reserved0, reserved1, reserved2, reserved3, .. } = *position;
-    for field in [slot, status, reserved0, reserved1, reserved2, reserved3] {
+    let Position { slot, status, trouble_codes0, trouble_codes1, trouble_codes2, trouble_codes3, .. } = *position;
+    for field in [slot, status, trouble_codes0, trouble_codes1, trouble_codes2, trouble_codes3] {
         bytes.extend(field.to_le_bytes());
     }
     bytes
@@ -43,7 +43,8 @@ fn a_plugin_sees_each_field_of_a_reading_in_its_place() {
         (position.engine_speed, position.odometer, position.status) = (n * 100.0, f64::from(n) * 1e6, 3);
         (position.fuel_level, position.state_of_charge) = (n / 3.0, n / 7.0);
         (position.engine_coolant_temperature, position.battery_voltage) = (n - 40.0, 24.0 + n / 100.0);
-        (position.reserved0, position.reserved1, position.reserved2, position.reserved3) = (u32::MAX, 1, 2, 3);
+        (position.trouble_codes0, position.trouble_codes1, position.trouble_codes2, position.trouble_codes3) =
+            (u32::MAX, 1, 2, 3);
     }
     let outcome = instance.evaluate(&batch, &vec![0; 300 * 112]).unwrap();
     let expected: Vec<u8> = batch.iter().flat_map(field_by_field).collect();

@@ -11,7 +11,7 @@ pub(crate) fn component() -> Option<Vec<u8>> {
     built("geofence")
 }
 
-fn built(name: &str) -> Option<Vec<u8>> {
+pub(crate) fn built(name: &str) -> Option<Vec<u8>> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let path = target.join("plugins").join(name).with_extension("wasm");

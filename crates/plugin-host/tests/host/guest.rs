@@ -61,7 +61,7 @@ impl Default for Guest {
             configure: format!("(i32.store8 (i32.const {ANSWER_AT}) (i32.const 0)) (i32.const {ANSWER_AT})"),
             migrate: "unreachable".into(),
             evaluate: answer(0),
-            world: "geofence-plugin",
+            world: "plugin",
             wit: WIT.into(),
         }
     }
@@ -170,7 +170,7 @@ impl Guest {
                 (if (i32.gt_s (local.get $pages) (i32.const 0))
                   (then (if (i32.lt_s (memory.grow (local.get $pages)) (i32.const 0)) (then unreachable))))
                 (local.get $at))
-              (func (export "drover:plugin/lifecycle@1.0.0#describe") (result i32)
+              (func (export "drover:plugin/rule@1.0.0#describe") (result i32)
                 {describe_first}
                 (i32.store (i32.const {ANSWER_AT}) (i32.const {NAME_AT}))
                 (i32.store offset=4 (i32.const {ANSWER_AT}) (i32.const {name_len}))
@@ -182,14 +182,14 @@ impl Guest {
                 (i32.store offset=28 (i32.const {ANSWER_AT}) (i32.const {SCHEMA_AT}))
                 (i32.store offset=32 (i32.const {ANSWER_AT}) (i32.const {schema_len}))
                 (i32.const {ANSWER_AT}))
-              (func (export "drover:plugin/lifecycle@1.0.0#configure") (param $config i32) (param $config_len i32)
+              (func (export "drover:plugin/rule@1.0.0#configure") (param $config i32) (param $config_len i32)
                 (result i32) {configure})
-              (func (export "drover:plugin/lifecycle@1.0.0#migrate")
+              (func (export "drover:plugin/rule@1.0.0#migrate")
                 (param $from i32) (param $row_bytes i32) (param $rows i32) (param $rows_len i32) (result i32) {migrate})
-              (func (export "drover:plugin/geofence@1.0.0#evaluate")
+              (func (export "drover:plugin/rule@1.0.0#evaluate")
                 (param $positions i32) (param $count i32) (param $rows i32) (param $rows_len i32) (result i32)
                 {evaluate})
-              (func (export "cabi_post_drover:plugin/geofence@1.0.0#evaluate") (param i32)
+              (func (export "cabi_post_drover:plugin/rule@1.0.0#evaluate") (param i32)
                 (global.set $top (i32.const {heap_at})))
             )"#
         );

@@ -73,43 +73,48 @@ fn another_major_version_is_not_ours() {
     let wasm = {
         let wit = WIT.replace("drover:plugin@1.0.0", "drover:plugin@2.0.0");
         let text = wasmless_text();
-        wrapped(wat::parse_str(text.replace("@1.0.0", "@2.0.0")).unwrap(), &wit, "geofence-plugin")
+        wrapped(wat::parse_str(text.replace("@1.0.0", "@2.0.0")).unwrap(), &wit, "plugin")
     };
     let error = engine().load(&wasm).unwrap_err();
     assert!(error.to_string().contains("@2.0.0") || matches!(error, LoadError::MissingExport(_)), "{error}");
 }
 
-/// The smallest module that has the exports of the geofence world; every function traps.
+/// The smallest module that has the exports of a plugin; every function traps.
 fn wasmless_text() -> String {
     r#"(module
         (memory (export "memory") 1)
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-        (func (export "drover:plugin/lifecycle@1.0.0#describe") (result i32) unreachable)
-        (func (export "drover:plugin/lifecycle@1.0.0#configure") (param i32 i32) (result i32) unreachable)
-        (func (export "drover:plugin/lifecycle@1.0.0#migrate") (param i32 i32 i32 i32) (result i32) unreachable)
-        (func (export "drover:plugin/geofence@1.0.0#evaluate") (param i32 i32 i32 i32) (result i32) unreachable))"#
+        (func (export "drover:plugin/rule@1.0.0#describe") (result i32) unreachable)
+        (func (export "drover:plugin/rule@1.0.0#configure") (param i32 i32) (result i32) unreachable)
+        (func (export "drover:plugin/rule@1.0.0#migrate") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "drover:plugin/rule@1.0.0#evaluate") (param i32 i32 i32 i32) (result i32) unreachable))"#
         .into()
 }
 
 #[test]
 fn a_missing_export_is_named() {
-    let world = WIT.replace("  export geofence;\n", "");
+    let evaluate = "  evaluate: func(readings: list<reading>, rows: list<u8>) -> result<outcome, string>;\n";
+    assert!(WIT.contains(evaluate));
     let text: Vec<_> = wasmless_text().lines().filter(|line| !line.contains("#evaluate")).map(String::from).collect();
-    let wasm = wrapped(wat::parse_str(text.join("\n") + ")").unwrap(), &world, "geofence-plugin");
+    let wasm = wrapped(wat::parse_str(text.join("\n") + ")").unwrap(), &WIT.replace(evaluate, ""), "plugin");
     let error = engine().load(&wasm).unwrap_err();
-    assert!(matches!(&error, LoadError::MissingExport(name) if name == "drover:plugin/geofence@1"), "{error}");
+    assert!(matches!(&error, LoadError::MissingExport(name) if name.ends_with("#evaluate")), "{error}");
+
+    let nothing = wrapped(wat::parse_str("(module)").unwrap(), &WIT.replace("  export rule;\n", ""), "plugin");
+    let error = engine().load(&nothing).unwrap_err();
+    assert!(matches!(&error, LoadError::MissingExport(name) if name == "drover:plugin/rule@1"), "{error}");
 }
 
 #[test]
 fn a_changed_signature_is_named() {
     let wit = WIT.replace("vehicle: u64,", "vehicle: s64,");
     let error = engine().load(&Guest { wit, ..Guest::default() }.component()).unwrap_err();
-    assert!(matches!(&error, LoadError::Mismatch(text) if text.contains("geofence.evaluate")), "{error}");
+    assert!(matches!(&error, LoadError::Mismatch(text) if text.contains("rule.evaluate")), "{error}");
 }
 
 #[test]
 fn a_plugin_that_traps_in_describe_is_refused() {
-    let wasm = wrapped(wat::parse_str(wasmless_text()).unwrap(), WIT, "geofence-plugin");
+    let wasm = wrapped(wat::parse_str(wasmless_text()).unwrap(), WIT, "plugin");
     let error = engine().load(&wasm).unwrap_err();
     assert!(matches!(error, LoadError::Describe(InstantiateError::Trapped(_))), "{error}");
 }

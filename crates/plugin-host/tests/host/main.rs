@@ -9,5 +9,6 @@ mod hostile;
 mod loading;
 mod logs;
 mod mutations;
+mod rehearsals;
 #[path = "../../../../system-tests/src/skipped.rs"]
 mod skipped;

@@ -86,7 +86,7 @@ async fn readings_per_second() {
     let world = World::new(2, [Counting::version(1)]);
     let runtime = world.start().await;
     deploy(&runtime, 1, Counting::version(1)).await.unwrap();
-    let blocks: Vec<_> = recording.chunks(2_000).map(block).collect();
+    let blocks: Vec<_> = recording.chunks(1_500).map(block).collect();
     let mut placed = Vec::new();
     for block in blocks {
         placed.push((world.log(&block).await, block));

@@ -295,6 +295,7 @@ impl Deployed {
                 received_time: reading.reading().received_time,
                 subject: proposal.subject.clone(),
                 value: proposal.value,
+                details: proposal.details.clone(),
                 plugin: self.plugin.clone(),
                 trace: context_of(applied.traced, record),
             });

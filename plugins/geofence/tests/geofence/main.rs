@@ -9,7 +9,7 @@ mod skipped;
 mod transitions;
 
 use geofence::Geofence;
-use plugin_sdk::{GeofenceRule, Proposals, Reading, Rows, kind};
+use plugin_sdk::{Proposals, Reading, Rows, Rule, kind};
 
 /// A reading of the vehicle in row `slot`.
 fn reading(slot: u32, event_time_ms: i64, longitude: f64, latitude: f64) -> Reading {

@@ -1,7 +1,7 @@
 //! What happens when, by example. The zone is a square of a hundredth of a degree (1.1 km) unless said otherwise.
 
 use geofence::state::SLOTS;
-use plugin_sdk::{GeofenceRule, Proposals};
+use plugin_sdk::{Proposals, Rule};
 
 use crate::{Event, config_of, new_rows, reading, rule, run, square};
 

@@ -1,6 +1,6 @@
 //! `drover deploy`.
 
-use super::plugin::upload;
+use super::plugin::{is_file, read_config, upload};
 use super::rollout::{self, Deployment};
 use crate::Connection;
 use crate::client::{Client, encoded};
@@ -9,7 +9,7 @@ use crate::output;
 use bytes::Bytes;
 use fleet_model::DeploymentName;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,16 +76,4 @@ impl Deploy {
         client.close().await;
         Ok(())
     }
-}
-
-/// A plugin is a file when it looks like one, so that a misspelt path is not sent as a name.
-fn is_file(plugin: &str) -> bool {
-    plugin.ends_with(".wasm") || plugin.contains('/') || Path::new(plugin).is_file()
-}
-
-fn read_config(path: &Path) -> Result<Value, Failure> {
-    let text = std::fs::read(path)
-        .map_err(|error| Failure::Usage(format!("cannot read the config {}: {error}", path.display())))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Failure::Usage(format!("the config {} is not JSON: {error}", path.display())))
 }

@@ -75,6 +75,7 @@ struct Shown {
     #[serde(default)]
     vehicle: String,
     zone: Option<String>,
+    subject: Option<String>,
     latitude: Option<f64>,
     longitude: Option<f64>,
     #[serde(default)]
@@ -228,7 +229,7 @@ impl Shown {
         let plugin = self.plugin.map_or_else(|| "-".to_owned(), |plugin| format!("{}@{}", plugin.name, plugin.version));
         let age = self.event_time_ms.map_or_else(|| "-".to_owned(), |time| output::age(now_ms.saturating_sub(time)));
         let position = self.latitude.zip(self.longitude).map(|(lat, lon)| format!("{lat:.5},{lon:.5}"));
-        let place = self.zone.or(position).unwrap_or_else(|| "-".to_owned());
+        let place = self.zone.or(self.subject).or(position).unwrap_or_else(|| "-".to_owned());
         [self.event_time, self.kind, self.vehicle, place, plugin, age]
     }
 }

@@ -1,4 +1,11 @@
-//! `drover plugin`.
+//! `drover plugin`: from a new project to a component in the cloud, one file per step.
+
+mod build;
+mod case;
+mod check;
+mod new;
+mod preview;
+mod test;
 
 use crate::Connection;
 use crate::client::Client;
@@ -7,11 +14,17 @@ use crate::output::{self, TableOrJson};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Upload and list plugins
+/// Write rules: begin, build, test, check, preview, upload, list
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Plugin {
+    New(new::New),
+    Build(build::Build),
+    Test(test::Test),
+    Check(check::Check),
+    Preview(preview::Preview),
     /// Upload a component; it is checked and compiled, and runs nowhere until it is deployed
     #[command(after_help = "\
 Example:
@@ -47,8 +60,16 @@ struct Page {
 
 impl Plugin {
     pub(crate) async fn run(&self, connection: &Connection) -> Result<(), Failure> {
-        let mut client = Client::of_cloud(connection)?;
+        let mut client = match self {
+            Self::New(command) => return command.run(),
+            Self::Build(command) => return command.run(),
+            Self::Test(command) => return command.run(),
+            Self::Check(command) => return command.run(),
+            Self::Preview(command) => return command.run(connection).await,
+            Self::Upload { .. } | Self::List { .. } => Client::of_cloud(connection)?,
+        };
         match self {
+            Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Check(_) | Self::Preview(_) => {}
             Self::Upload { file } => {
                 let plugin = upload(&mut client, file).await?;
                 output::say(&format!("{}@{} ({}, {} bytes)", plugin.name, plugin.version, plugin.kind, plugin.size))?;
@@ -72,6 +93,19 @@ impl Plugin {
         client.close().await;
         Ok(())
     }
+}
+
+/// A plugin is a file when it looks like one, so that a misspelt path is not sent as a name.
+pub(crate) fn is_file(plugin: &str) -> bool {
+    plugin.ends_with(".wasm") || plugin.contains('/') || Path::new(plugin).is_file()
+}
+
+/// A config from a file.
+pub(crate) fn read_config(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read(path)
+        .map_err(|error| Failure::Usage(format!("cannot read the config {}: {error}", path.display())))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::Usage(format!("the config {} is not JSON: {error}", path.display())))
 }
 
 /// Uploads a file.
