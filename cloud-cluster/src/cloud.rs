@@ -80,11 +80,12 @@ impl Cloud {
         std::fs::create_dir_all(&data_dir)
             .map_err(|error| CloudError::DataDir(data_dir.display().to_string(), error))?;
         let (opened, opened_clock) = (data_dir.clone(), clock.clone());
+        let signers = config.signers().map_err(ConfigError::from)?;
         let opening = tokio::task::spawn_blocking(move || {
             let logs = Logs { telemetry: open(&opened, "telemetry.redb")?, events: open(&opened, "events.redb")? };
             let cache_dir = Some(opened.join("plugin-cache"));
             let engine = PluginEngine::new(EngineConfig { cache_dir, ..EngineConfig::default() })?;
-            let registry = Registry::open(&opened, logs.events.clone(), engine, opened_clock)?;
+            let registry = Registry::open(&opened, logs.events.clone(), engine, signers, opened_clock)?;
             Ok::<_, CloudError>((logs, registry))
         });
         let (logs, registry) = opening.await??;

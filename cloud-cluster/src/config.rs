@@ -1,6 +1,7 @@
 //! `cloud.toml`: one struct, read once. What it does not know it refuses.
 
 use crate::cloud_ingest::{CloudIngestConfig, CloudIngestConfigError, EdgeEntry, EdgeTenants, EdgeTenantsError};
+use crate::registry::{Signers, SignersError, TenantEntry};
 use crate::serving::{ApiKey, Deadlines};
 use observability::ObservabilityConfig;
 use rustls_pki_types::pem::PemObject;
@@ -33,6 +34,9 @@ pub struct CloudConfig {
     /// Who may call. Default: nobody.
     #[serde(default)]
     pub api_keys: Vec<ApiKey>,
+    /// Who signs components, by tenant. Default: nobody is listed; who has no entry must sign, and cannot.
+    #[serde(default)]
+    pub tenants: Vec<TenantEntry>,
     /// The vehicles' actors.
     #[serde(default)]
     pub actors: RuntimeConfig,
@@ -99,6 +103,9 @@ pub enum ConfigError {
     /// `[[edges]]`.
     #[error(transparent)]
     Edges(#[from] EdgeTenantsError),
+    /// `[[tenants]]`.
+    #[error(transparent)]
+    Signers(#[from] SignersError),
 }
 
 /// The certificate of `[serving]` with its key.
@@ -137,6 +144,14 @@ impl CloudConfig {
         Duration::from_secs(self.drain_s)
     }
 
+    /// The `[[tenants]]`, checked.
+    ///
+    /// # Errors
+    /// What contradicts itself.
+    pub fn signers(&self) -> Result<Signers, SignersError> {
+        Signers::new(&self.tenants)
+    }
+
     /// The `[[edges]]`, checked.
     ///
     /// # Errors
@@ -147,6 +162,7 @@ impl CloudConfig {
 
     fn check_values(&self) -> Result<(), ConfigError> {
         self.edge_tenants()?;
+        self.signers()?;
         let deadlines = &self.serving.deadlines;
         let all = [("header_ms", deadlines.header_ms), ("body_ms", deadlines.body_ms), ("idle_ms", deadlines.idle_ms)];
         for (key, value) in all {

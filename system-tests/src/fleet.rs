@@ -137,6 +137,9 @@ listen = "{serving}"
 certificate = "{certs}/cloud.pem"
 private_key = "{certs}/cloud.key"
 open_metrics = true
+[[tenants]]
+name = "{TENANT}"
+require_signatures = false
 [[api_keys]]
 name = "demo"
 tenant = "{TENANT}"

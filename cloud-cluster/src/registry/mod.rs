@@ -11,12 +11,14 @@ mod files;
 mod plugins;
 mod publishing;
 mod record;
+mod signers;
 #[cfg(test)]
 mod tests;
 
 pub use deployments::{Changed, DeployError};
 pub use plugins::UploadError;
 pub use record::{DeploymentRecord, PluginRecord, Revision};
+pub use signers::{PluginKey, PublicKey, SIGNED_PREFIX, SignatureError, Signers, SignersError, TenantEntry};
 
 use event_log::{Commit, CommitError, EventLog, Snapshot};
 use files::Files;
@@ -50,6 +52,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     log: Arc<dyn EventLog>,
     engine: PluginEngine,
+    signers: Signers,
     clock: Clock,
     components: Files,
     configs: Files,
@@ -102,6 +105,7 @@ impl Registry {
         data_dir: &Path,
         log: Arc<dyn EventLog>,
         engine: PluginEngine,
+        signers: Signers,
         clock: Clock,
     ) -> Result<Self, StorageError> {
         let components = Files::open(data_dir.join("plugins"), "wasm")?;
@@ -119,6 +123,7 @@ impl Registry {
         let registry = Self(Arc::new(Inner {
             log,
             engine,
+            signers,
             clock,
             components,
             configs,

@@ -1,6 +1,7 @@
 //! Components: uploaded, checked, kept.
 
 use super::record::{PluginRecord, VERSION};
+use super::signers::SignatureError;
 use super::{CHECKS_WAITING_MAX, PLUGINS_PER_TENANT_MAX, Registry, StorageError};
 use bytes::Bytes;
 use fleet_model::TenantId;
@@ -12,6 +13,9 @@ pub enum UploadError {
     /// It did not pass its checks. Not worth a retry with the same bytes.
     #[error(transparent)]
     Refused(#[from] LoadError),
+    /// It is not signed as it must be.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// Another component has its name and version.
     #[error("{name}@{version} is already another component ({hash}): give this one another version")]
     Taken {
@@ -34,19 +38,31 @@ pub enum UploadError {
 }
 
 impl Registry {
-    /// Checks a component and keeps it. The second part of the answer says whether it is new.
+    /// Checks a component and its signature (base64url), and keeps it. The second part of the answer says whether it is new.
     ///
     /// # Errors
     /// See [`UploadError`].
-    pub async fn upload(&self, tenant: TenantId, wasm: Bytes) -> Result<(PluginRecord, bool), UploadError> {
+    pub async fn upload(
+        &self,
+        tenant: TenantId,
+        wasm: Bytes,
+        signature: Option<String>,
+    ) -> Result<(PluginRecord, bool), UploadError> {
         let registry = self.clone();
         // On a task of its own: a client that goes away does not stop it between its commit and what memory says.
-        let upload = tokio::spawn(async move { registry.check_and_keep(tenant, wasm).await });
+        let upload = tokio::spawn(async move { registry.check_and_keep(tenant, wasm, signature).await });
         upload.await.map_err(StorageError::from)?
     }
 
-    async fn check_and_keep(&self, tenant: TenantId, wasm: Bytes) -> Result<(PluginRecord, bool), UploadError> {
+    async fn check_and_keep(
+        &self,
+        tenant: TenantId,
+        wasm: Bytes,
+        signature: Option<String>,
+    ) -> Result<(PluginRecord, bool), UploadError> {
         let hash = PluginHash::of(&wasm);
+        // Before anything of it is read.
+        let signed_by = self.0.signers.check(&tenant, &wasm, signature.as_deref())?;
         if let Some(known) = self.plugin(&tenant, hash) {
             // It passed its checks before. Its file may have been lost since: these are its bytes.
             self.keep(wasm).await?;
@@ -63,6 +79,7 @@ impl Registry {
             kind: descriptor.kind,
             size: wasm.len() as u64,
             uploaded_time: (self.0.clock)(),
+            signed_by,
         };
         let _one = self.0.changing.lock().await;
         let mine = self.plugins(&tenant);

@@ -35,6 +35,9 @@ pub struct PluginRecord {
     pub size: u64,
     /// When it came.
     pub uploaded_time: Timestamp,
+    /// The key that signed it, by its name then; `None` when it was not signed.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }
 
 /// A deployment with what it was before.

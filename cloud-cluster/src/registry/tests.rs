@@ -17,7 +17,7 @@ struct World {
 
 fn open(folder: &Path, log: &MemoryLog) -> Registry {
     let engine = PluginEngine::new(EngineConfig { compiler: Compiler::InProcess, ..EngineConfig::default() }).unwrap();
-    Registry::open(folder, Arc::new(log.clone()), engine, Arc::new(|| Timestamp(7))).unwrap()
+    Registry::open(folder, Arc::new(log.clone()), engine, super::Signers::lenient(), Arc::new(|| Timestamp(7))).unwrap()
 }
 
 impl World {
@@ -149,6 +149,7 @@ async fn keep_component(registry: &Registry, wasm: &'static [u8]) -> PluginRecor
         kind: PluginKind::Geofence,
         size: wasm.len() as u64,
         uploaded_time: Timestamp(0),
+        signed_by: None,
     };
     registry.commit(record.key(), &record).await.unwrap();
     registry.0.known.write().plugins.insert((record.tenant.clone(), hash), record.clone());
@@ -166,7 +167,7 @@ async fn a_component_whose_file_is_lost_is_stored_by_uploading_it_again() {
             Some(bytes) => std::fs::write(&file, bytes).unwrap(),
             None => std::fs::remove_file(&file).unwrap(),
         }
-        let uploaded = world.registry.upload("demo".parse().unwrap(), Bytes::from_static(wasm)).await.unwrap();
+        let uploaded = world.registry.upload("demo".parse().unwrap(), Bytes::from_static(wasm), None).await.unwrap();
         assert_eq!(uploaded, (record.clone(), false));
         assert_eq!(world.registry.component(record.hash).unwrap().unwrap(), wasm);
     }

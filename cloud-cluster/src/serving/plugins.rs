@@ -7,14 +7,14 @@ use crate::metrics;
 use crate::registry::{PluginRecord, UploadError};
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use opentelemetry::KeyValue;
 use plugin_host::{CompileError, LoadError};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// Largest upload.
 pub(crate) const UPLOAD_LEN_MAX: usize = plugin_host::UPLOAD_BYTES_MAX;
@@ -38,6 +38,9 @@ pub(crate) struct Plugin {
     size: u64,
     #[schema(format = DateTime)]
     uploaded_time: String,
+    /// The key that signed it; null when it was not signed.
+    #[schema(required)]
+    signed_by: Option<String>,
 }
 
 /// All your components.
@@ -55,6 +58,7 @@ impl From<PluginRecord> for Plugin {
             kind: record.kind.as_str(),
             size: record.size,
             uploaded_time: record.uploaded_time.to_rfc3339(),
+            signed_by: record.signed_by,
         }
     }
 }
@@ -67,6 +71,7 @@ impl From<UploadError> for Problem {
                 Problem::not_working(error.to_string()).retry_after(RETRY_AFTER_S)
             }
             UploadError::Refused(_) => Problem::plugin_refused(error.to_string()),
+            UploadError::Signature(_) => Problem::signature_refused(error.to_string()),
             UploadError::Taken { .. } | UploadError::TooMany => Problem::conflict(error.to_string()),
             UploadError::Busy => Problem::overloaded(error.to_string()).retry_after(RETRY_AFTER_S),
             UploadError::Storage(_) => Problem::internal_error("storing the component", &error),
@@ -74,12 +79,23 @@ impl From<UploadError> for Problem {
     }
 }
 
+/// What belongs to an upload.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UploadQuery {
+    /// The component's signature: Ed25519 over `drover plugin v1`, a line feed, and the component; base64url without
+    /// padding. A tenant's config says whether it is needed, and whose keys count.
+    signature: Option<String>,
+}
+
 /// Uploads a component. It is checked, not yet put to work.
-#[utoipa::path(post, path = "/v1/plugins", tag = "plugins",
+#[utoipa::path(post, path = "/v1/plugins", tag = "plugins", params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A WebAssembly component"),
     responses(
     (status = 201, description = "Kept", body = Plugin),
     (status = 200, description = "It was there already", body = Plugin),
+    (status = 403, description = "It is not signed as this tenant's components must be", body = Problem),
     (status = 409, description = "Another component has this name and version", body = Problem),
     (status = 413, description = "Too large", body = Problem),
     (status = 422, description = "Refused; `detail` names the import or what else is wrong", body = Problem),
@@ -88,6 +104,7 @@ impl From<UploadError> for Problem {
 pub(crate) async fn upload_plugin(
     State(app): State<App>,
     caller: Caller,
+    query: Result<Query<UploadQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Plugin>), Problem> {
@@ -96,7 +113,8 @@ pub(crate) async fn upload_plugin(
     if kind != WASM {
         return Err(Problem::wrong_media_type(format!("send a component with Content-Type: {WASM}, not {kind:?}")));
     }
-    let uploaded = app.registry.upload(tenant.clone(), body?).await;
+    let Query(query) = query?;
+    let uploaded = app.registry.upload(tenant.clone(), body?, query.signature).await;
     let result = if uploaded.is_ok() { "kept" } else { "refused" };
     metrics::plugin_uploads().add(1, &[KeyValue::new("result", result)]);
     match uploaded {

@@ -73,6 +73,8 @@ problems! {
     expired_cursor = GONE, "The events after this cursor are no longer kept";
     /// The data is older than the caller accepts.
     stale = SERVICE_UNAVAILABLE, "The data is older than asked for";
+    /// A component that is not signed as it must be.
+    signature_refused = FORBIDDEN, "The signature was refused";
     /// The component was refused.
     plugin_refused = UNPROCESSABLE_ENTITY, "The component was refused";
     /// The config does not fit the plugin's schema.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use drover_cloud::projections::latest::Latest;
-use drover_cloud::registry::Registry;
+use drover_cloud::registry::{Registry, Signers};
 use drover_cloud::serving::{self, ApiKey, Deadlines, Edges, KeyHash, KnownEdge, Listener, Parts};
 use event_log::{Append, Commit, EventLog, MemoryLog, Stream};
 use fleet_model::vehicle::LatestReading;
@@ -46,11 +46,17 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Duration,
     pub(crate) deadlines: Deadlines,
     pub(crate) open_metrics: bool,
+    pub(crate) signers: Signers,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(15), deadlines: Deadlines::default(), open_metrics: false }
+        Self {
+            heartbeat: Duration::from_secs(15),
+            deadlines: Deadlines::default(),
+            open_metrics: false,
+            signers: Signers::lenient(),
+        }
     }
 }
 
@@ -85,7 +91,8 @@ impl Cloud {
         let clock: vehicle_runtime::Clock = Arc::new(|| NOW);
         let engine =
             PluginEngine::new(EngineConfig { compiler: Compiler::InProcess, ..EngineConfig::default() }).unwrap();
-        let registry = Registry::open(folder.path(), Arc::new(log.clone()), engine, clock.clone()).unwrap();
+        let registry =
+            Registry::open(folder.path(), Arc::new(log.clone()), engine, options.signers, clock.clone()).unwrap();
         let api_key = |name: &str, tenant: Option<&str>, key, operator| ApiKey {
             name: name.into(),
             tenant: tenant.map(|tenant| tenant.parse().unwrap()),

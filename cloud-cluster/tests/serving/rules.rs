@@ -1,9 +1,12 @@
 //! Components and deployments.
 
 use crate::client::{ALL, Version};
-use crate::cloud::{Cloud, OTHER_KEY};
+use crate::cloud::{Cloud, OTHER_KEY, Options};
 use crate::skipped;
-use drover_cloud::registry::Registry;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use drover_cloud::registry::{PluginKey, Registry, SIGNED_PREFIX, Signers, TenantEntry};
 use event_log::EventLog;
 use http::Method;
 use plugin_host::{Compiler, EngineConfig, PluginEngine};
@@ -162,11 +165,37 @@ async fn a_component_is_uploaded_deployed_replaced_refused_and_rolled_back() {
     // After a restart everything is as it was.
     let engine = PluginEngine::new(EngineConfig { compiler: Compiler::InProcess, ..EngineConfig::default() }).unwrap();
     let log: Arc<dyn EventLog> = Arc::new(cloud.log.clone());
-    let reopened = Registry::open(&cloud.data_dir, log, engine, vehicle_runtime::system_clock()).unwrap();
+    let reopened =
+        Registry::open(&cloud.data_dir, log, engine, Signers::lenient(), vehicle_runtime::system_clock()).unwrap();
     assert_eq!(*reopened.deployments().borrow(), *published.borrow());
     let tenant = "demo".parse().unwrap();
     assert_eq!(reopened.plugins(&tenant), cloud.registry.plugins(&tenant));
     assert_eq!(reopened.component(plugin["hash"].as_str().unwrap().parse().unwrap()).unwrap().unwrap(), wasm);
+}
+
+#[tokio::test]
+async fn a_component_must_be_signed_by_its_tenants_key() {
+    let Some([wasm, newer]) = geofences() else { return };
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let public_key = STANDARD.encode(pair.public_key().as_ref()).try_into().unwrap();
+    let key = PluginKey { name: "alice".into(), public_key };
+    let entry = TenantEntry { name: "demo".parse().unwrap(), require_signatures: true, plugin_keys: vec![key] };
+    let options = Options { signers: Signers::new(&[entry]).unwrap(), ..Options::default() };
+    let cloud = Cloud::with(options).await;
+    let signed = |wasm: &[u8]| URL_SAFE_NO_PAD.encode(pair.sign(&[SIGNED_PREFIX, wasm].concat()));
+    let upload = async |version, signature: Option<String>, wasm: &[u8]| {
+        let query = signature.map(|signature| format!("?signature={signature}")).unwrap_or_default();
+        let call = cloud.call(version, Method::POST, format!("/v1/plugins{query}"));
+        let answer = call.header("content-type", "application/wasm").body(wasm.to_vec()).send().await;
+        (answer.status.as_u16(), answer.json().await)
+    };
+    for signature in [None, Some("x".to_owned()), Some(signed(&newer))] {
+        let (status, problem) = upload(Version::Http3, signature, &wasm).await;
+        assert_eq!((status, &problem["type"]), (403, &json!("urn:drover:problem:signature_refused")), "{problem}");
+    }
+    assert!(cloud.registry.plugins(&"demo".parse().unwrap()).is_empty());
+    let (status, plugin) = upload(Version::Http2, Some(signed(&wasm)), &wasm).await;
+    assert_eq!((status, &plugin["signed_by"]), (201, &json!("alice")), "{plugin}");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Make API keys
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
-    /// Write rules: begin, build, test, check, preview, upload, list
+    /// Write rules: begin, build, test, check, preview, sign, upload, list
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Deploy a plugin with a config, or change a deployment

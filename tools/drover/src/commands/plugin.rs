@@ -5,10 +5,11 @@ mod case;
 mod check;
 mod new;
 mod preview;
+mod sign;
 mod test;
 
 use crate::Connection;
-use crate::client::Client;
+use crate::client::{Client, with_query};
 use crate::failure::Failure;
 use crate::output::{self, TableOrJson};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Write rules: begin, build, test, check, preview, upload, list
+/// Write rules: begin, build, test, check, preview, sign, upload, list
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Plugin {
     New(new::New),
@@ -25,10 +26,14 @@ pub(crate) enum Plugin {
     Test(test::Test),
     Check(check::Check),
     Preview(preview::Preview),
+    Key(sign::Key),
+    Sign(sign::Sign),
     /// Upload a component; it is checked and compiled, and runs nowhere until it is deployed
     #[command(after_help = "\
 Example:
-  drover plugin upload target/plugins/geofence.wasm")]
+  drover plugin upload target/plugins/geofence.wasm
+
+The signature in geofence.wasm.sig goes along when it is there: see drover plugin sign.")]
     Upload {
         /// A WebAssembly component
         file: PathBuf,
@@ -66,10 +71,18 @@ impl Plugin {
             Self::Test(command) => return command.run(),
             Self::Check(command) => return command.run(),
             Self::Preview(command) => return command.run(connection).await,
+            Self::Key(command) => return command.run(),
+            Self::Sign(command) => return command.run(),
             Self::Upload { .. } | Self::List { .. } => Client::of_cloud(connection)?,
         };
         match self {
-            Self::New(_) | Self::Build(_) | Self::Test(_) | Self::Check(_) | Self::Preview(_) => {}
+            Self::New(_)
+            | Self::Build(_)
+            | Self::Test(_)
+            | Self::Check(_)
+            | Self::Preview(_)
+            | Self::Key(_)
+            | Self::Sign(_) => {}
             Self::Upload { file } => {
                 let plugin = upload(&mut client, file).await?;
                 output::say(&format!("{}@{} ({}, {} bytes)", plugin.name, plugin.version, plugin.kind, plugin.size))?;
@@ -108,9 +121,11 @@ pub(crate) fn read_config(path: &Path) -> Result<Value, Failure> {
         .map_err(|error| Failure::Usage(format!("the config {} is not JSON: {error}", path.display())))
 }
 
-/// Uploads a file.
+/// Uploads a file, with the signature that lies beside it.
 pub(crate) async fn upload(client: &mut Client, file: &Path) -> Result<Uploaded, Failure> {
     let component =
         std::fs::read(file).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", file.display())))?;
-    client.send(Method::POST, "/v1/plugins", "application/wasm", Bytes::from(component)).await
+    let signature = sign::beside(file)?;
+    let path = with_query("/v1/plugins", &[("signature", signature.as_deref())]);
+    client.send(Method::POST, &path, "application/wasm", Bytes::from(component)).await
 }
