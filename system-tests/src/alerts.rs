@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 /// The part of an event that comparisons need.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Alert {
     /// Made from its cause.
     pub id: String,
@@ -15,8 +15,16 @@ pub struct Alert {
     pub kind: String,
     /// Whose.
     pub vehicle: String,
-    /// Where.
+    /// Where, when a geofence decided.
+    #[serde(default)]
     pub zone: String,
+    /// The zone, threshold, schedule or code that it is about.
+    pub subject: String,
+    /// A figure that belongs to the type.
+    pub value: Option<f64>,
+    /// What else belongs to the type.
+    #[serde(default)]
+    pub details: serde_json::Value,
     /// When, milliseconds since the Unix epoch.
     pub event_time_ms: i64,
     /// The reading that caused it.

@@ -4,6 +4,7 @@ use crate::link::Link;
 use crate::process::{self, Process, wait_for};
 use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
+use base64::Engine as _;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -49,13 +50,33 @@ pub struct Setup {
     pub collector: Option<SocketAddr>,
     /// Logs for programs instead of for people.
     pub json_logs: bool,
+    /// The Ed25519 public key (32 bytes) whose signature components need; without it they need none.
+    pub signer: Option<[u8; 32]>,
 }
 
 impl Setup {
     /// A fleet with these semantics and nothing special.
     #[must_use]
     pub fn new(semantics: Semantics) -> Self {
-        Self { semantics, cuttable: false, idle_timeout_ms: IDLE_TIMEOUT_MS, collector: None, json_logs: false }
+        Self {
+            semantics,
+            cuttable: false,
+            idle_timeout_ms: IDLE_TIMEOUT_MS,
+            collector: None,
+            json_logs: false,
+            signer: None,
+        }
+    }
+
+    fn tenant(&self) -> String {
+        let entry = format!("[[tenants]]\nname = \"{TENANT}\"\n");
+        match self.signer {
+            None => entry + "require_signatures = false\n",
+            Some(key) => {
+                let key = base64::engine::general_purpose::STANDARD.encode(key);
+                entry + &format!("plugin_keys = [{{ name = \"tester\", public_key = \"{key}\" }}]\n")
+            }
+        }
     }
 
     fn observability(&self) -> String {
@@ -137,10 +158,7 @@ listen = "{serving}"
 certificate = "{certs}/cloud.pem"
 private_key = "{certs}/cloud.key"
 open_metrics = true
-[[tenants]]
-name = "{TENANT}"
-require_signatures = false
-[[api_keys]]
+{tenant}[[api_keys]]
 name = "demo"
 tenant = "{TENANT}"
 sha256 = "{key}"
@@ -151,6 +169,7 @@ operator = true
             certs = certs.display(),
             key = sha256_hex(API_KEY),
             idle_timeout_ms = self.setup.idle_timeout_ms,
+            tenant = self.setup.tenant(),
             observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-cloud", "cloud", &config)?;

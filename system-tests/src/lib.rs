@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod data;
 pub mod fleet;
 pub mod link;
+pub mod obd_drives;
 pub mod process;
 pub mod programs;
 pub mod reference;

@@ -58,6 +58,12 @@ impl Programs {
         self.plugins.join("geofence.wasm")
     }
 
+    /// Our maintenance component.
+    #[must_use]
+    pub fn maintenance(&self) -> PathBuf {
+        self.plugins.join("maintenance.wasm")
+    }
+
     /// The same rule built again under another version.
     #[must_use]
     pub fn geofence_rebuilt(&self) -> PathBuf {

@@ -4,6 +4,7 @@ use crate::alerts::Alert;
 use crate::data;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// A transition of a vehicle over a zone's boundary.
@@ -19,20 +20,27 @@ pub struct Transition {
     pub zone: String,
 }
 
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.entered { "enter" } else { "exit" };
+        write!(f, "{} {kind} {} at {}", self.vehicle, self.zone, self.ms)
+    }
+}
+
 /// How two sets of answers compare.
-#[derive(Debug, Default)]
-pub struct Comparison {
+#[derive(Debug)]
+pub struct Comparison<R> {
     /// Rows of the reference.
     pub compared: usize,
     /// Rows that both have.
     pub equal: usize,
     /// In the reference, not in ours.
-    pub missing: Vec<Transition>,
+    pub missing: Vec<R>,
     /// In ours, not in the reference.
-    pub surplus: Vec<Transition>,
+    pub surplus: Vec<R>,
 }
 
-impl Comparison {
+impl<R> Comparison<R> {
     /// Nothing missing, nothing too much.
     #[must_use]
     pub fn is_exact(&self) -> bool {
@@ -122,15 +130,15 @@ pub fn transitions(alerts: &[Alert]) -> Vec<Transition> {
 
 /// Compares as multisets: each row counts as often as it stands there.
 #[must_use]
-pub fn compare(expected: &[Transition], found: &[Transition]) -> Comparison {
-    let mut counts: BTreeMap<&Transition, i64> = BTreeMap::new();
+pub fn compare<R: Ord + Clone>(expected: &[R], found: &[R]) -> Comparison<R> {
+    let mut counts: BTreeMap<&R, i64> = BTreeMap::new();
     for row in expected {
         *counts.entry(row).or_default() += 1;
     }
     for row in found {
         *counts.entry(row).or_default() -= 1;
     }
-    let mut comparison = Comparison { compared: expected.len(), ..Comparison::default() };
+    let mut comparison = Comparison { compared: expected.len(), equal: 0, missing: Vec::new(), surplus: Vec::new() };
     for (row, difference) in counts {
         let times = usize::try_from(difference.unsigned_abs()).unwrap_or(usize::MAX);
         let list = if difference > 0 { &mut comparison.missing } else { &mut comparison.surplus };

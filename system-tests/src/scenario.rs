@@ -31,8 +31,8 @@ pub enum Drive {
     Recording {
         /// CSV or CSV.gz.
         recording: PathBuf,
-        /// GeoJSON or GeoJSON.gz.
-        zones: PathBuf,
+        /// GeoJSON or GeoJSON.gz; nothing for a rule that knows no zones.
+        zones: Option<PathBuf>,
     },
     /// A made-up town.
     Simulated {
@@ -48,6 +48,8 @@ pub enum Drive {
 pub struct Scenario {
     /// Where readings come from.
     pub drive: Drive,
+    /// The component that decides; our geofence when nothing is said.
+    pub plugin: Option<PathBuf>,
     /// A config of the geofence of one's own; `zones` is added when it has none.
     pub config: Option<PathBuf>,
     /// What the edge refuses, and whether the rule is plain.
@@ -70,6 +72,7 @@ impl Scenario {
     pub fn new(drive: Drive) -> Self {
         Self {
             drive,
+            plugin: None,
             config: None,
             semantics: Semantics::Normal,
             speed: "1".to_owned(),
@@ -87,7 +90,7 @@ impl Scenario {
             semantics: Semantics::Plain,
             speed: "max".to_owned(),
             swap: Some(Swap::Rebuilt { at_share: 0.5 }),
-            ..Self::new(Drive::Recording { recording, zones })
+            ..Self::new(Drive::Recording { recording, zones: Some(zones) })
         }
     }
 
@@ -188,8 +191,9 @@ pub fn play(
     };
     let mut fleet = Fleet::start(programs.clone(), directory, setup)?;
     let config = write_rule_config(&fleet, scenario, directory)?;
-    say(&format!("deploying {} as {DEPLOYMENT:?}", programs.geofence().display()));
-    fleet.deploy(&programs.geofence(), &config)?;
+    let plugin = scenario.plugin.clone().unwrap_or_else(|| programs.geofence());
+    say(&format!("deploying {} as {DEPLOYMENT:?}", plugin.display()));
+    fleet.deploy(&plugin, &config)?;
     let alerts_path = directory.join("alerts.ndjson");
     let mut partner = fleet.follow_alerts(&alerts_path)?;
 
@@ -359,18 +363,18 @@ fn write_rule_config(fleet: &Fleet, scenario: &Scenario, directory: &Path) -> Re
         (None, Semantics::Plain) => json!({ "initial_state": "emit" }),
         (None, Semantics::Normal) => json!({ "initial_state": "emit", "exit_buffer_m": 15.0, "max_accuracy_m": 100.0 }),
     };
-    if config.get("zones").is_none() {
-        let zones_path = match &scenario.drive {
-            Drive::Recording { zones, .. } => zones.clone(),
-            Drive::Simulated { vehicles, .. } => {
-                let path = directory.join("zones.geojson");
-                let vehicles = vehicles.to_string();
-                fleet.run(fleet.replay().args(["--simulate", &vehicles, "--for", "0s", "--zones-out"]).arg(&path))?;
-                path
-            }
-        };
-        config["zones"] = serde_json::from_str(&data::text(&zones_path)?)
-            .with_context(|| format!("{} is not GeoJSON", zones_path.display()))?;
+    let zones_path = match &scenario.drive {
+        Drive::Recording { zones, .. } => zones.clone(),
+        Drive::Simulated { vehicles, .. } => {
+            let path = directory.join("zones.geojson");
+            let vehicles = vehicles.to_string();
+            fleet.run(fleet.replay().args(["--simulate", &vehicles, "--for", "0s", "--zones-out"]).arg(&path))?;
+            Some(path)
+        }
+    };
+    if let Some(path) = zones_path.filter(|_| config.get("zones").is_none()) {
+        config["zones"] =
+            serde_json::from_str(&data::text(&path)?).with_context(|| format!("{} is not GeoJSON", path.display()))?;
     }
     let path = directory.join("rule.json");
     std::fs::write(&path, serde_json::to_string(&config)?).with_context(|| format!("write {}", path.display()))?;

@@ -1,6 +1,7 @@
 //! Real recordings through the real processes, with the rule swapped half way: exactly the reference's transitions.
 
 use anyhow::Result;
+use system_tests::obd_drives;
 use system_tests::reference::{compare, expected_transitions, transitions};
 use system_tests::scenario::{Flow, Scenario, play};
 use system_tests::{Programs, alerts, data};
@@ -36,4 +37,16 @@ fn new_york_buses() -> Result<()> {
 #[test]
 fn copenhagen_cars() -> Result<()> {
     recording_equals_reference("copenhagen", "gps_copenhagen_obd.csv.gz", "zones_copenhagen.geojson.gz")
+}
+
+#[test]
+fn a_cars_drives_and_the_runs_of_thresholds_in_them() -> Result<()> {
+    let Some(directory) = data::directory_or_skip()? else { return Ok(()) };
+    let (programs, scratch) = (Programs::beside_this_test()?, tempfile::tempdir()?);
+    let scenario = obd_drives::scenario(&programs, &directory, scratch.path())?;
+    let outcome = play(&programs, &scenario, scratch.path(), &|_| {}, &mut |_, _| Ok(Flow::On))?;
+    outcome.check_promises()?;
+    let comparison = compare(&obd_drives::expected(&directory)?, &obd_drives::found(&outcome.alerts));
+    assert!(comparison.is_exact() && comparison.compared > 0, "{comparison:?}");
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! A customer's day: a rule is begun, tried, seen in a preview, put to work, changed and taken back.
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -106,6 +107,39 @@ fn a_tariff_is_written_tried_seen_charged_changed_and_taken_back() -> Result<()>
     assert_eq!(amounts(&fleet, 3)?, ["1.24", "0.50", "0.62"]);
     fleet.wait_until_delivered(SEEN_WITHIN)?;
     assert_eq!(charges(&fleet)?.len(), 3);
+    fleet.stop()
+}
+
+#[test]
+fn what_no_key_of_the_tenant_has_signed_is_not_taken() -> Result<()> {
+    let programs = Programs::beside_this_test()?;
+    let scratch = tempfile::tempdir()?;
+    let key = |name: &str| -> Result<(std::path::PathBuf, [u8; 32])> {
+        let path = scratch.path().join(name);
+        let made = programs.command("drover").args(["plugin", "key", "--out"]).arg(&path).output()?;
+        let said = String::from_utf8(made.stdout)?;
+        let public =
+            said.split("public_key = \"").nth(1).and_then(|rest| rest.split('"').next()).context("a public key")?;
+        let public = base64::engine::general_purpose::STANDARD.decode(public)?;
+        Ok((path, public.try_into().map_err(|_| anyhow::anyhow!("32 bytes"))?))
+    };
+    let ((ours, public), (another, _)) = (key("ours")?, key("another")?);
+    let setup = Setup { signer: Some(public), ..Setup::new(Semantics::Normal) };
+    let fleet = Fleet::start(programs.clone(), scratch.path(), setup)?;
+    let component = scratch.path().join("geofence.wasm");
+    std::fs::copy(programs.geofence(), &component)?;
+    let upload = || fleet.drover().args(["plugin", "upload"]).arg(&component).output();
+    for signed_with in [None, Some(&another)] {
+        if let Some(key) = signed_with {
+            fleet.run(fleet.drover().args(["plugin", "sign"]).arg(&component).arg("--key").arg(key))?;
+        }
+        let refused = upload()?;
+        let said = String::from_utf8(refused.stderr)?;
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(said.contains("sign"), "{said}");
+    }
+    fleet.run(fleet.drover().args(["plugin", "sign"]).arg(&component).arg("--key").arg(&ours))?;
+    assert!(upload()?.status.success());
     fleet.stop()
 }
 

@@ -24,8 +24,9 @@ pub(crate) fn release_programs() -> Result<Programs> {
 fn build(profile: &str, directory: &str, targets: &[&str]) -> Result<Programs> {
     println!("building drover-edge, drover-cloud, drover and fleet-replay (the first time takes some minutes)");
     workspace::run(workspace::cargo().args(["build", "--workspace", "--profile", profile]).args(targets))?;
-    println!("building the geofence component, and once more as {REBUILT_VERSION} for the swap");
+    println!("building the components, and the geofence once more as {REBUILT_VERSION} for the swap");
     plugin_build::build_plugin("geofence", None)?;
+    plugin_build::build_plugin("maintenance", None)?;
     plugin_build::build_plugin("geofence", Some(REBUILT_VERSION))?;
     println!("building the example of a rule of one's own");
     plugin_build::build_folder(&workspace::root().join(plugin_build::EXAMPLE))?;

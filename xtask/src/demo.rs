@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn scenario(args: &Args) -> Scenario {
     let drive = match (&args.recording, &args.zones) {
-        (Some(recording), Some(zones)) => Drive::Recording { recording: recording.clone(), zones: zones.clone() },
+        (Some(recording), Some(zones)) => Drive::Recording { recording: recording.clone(), zones: Some(zones.clone()) },
         _ => Drive::Simulated {
             vehicles: args.vehicles,
             seconds: args.for_.map_or(SIMULATED_SECONDS, |limit| limit.as_secs()),

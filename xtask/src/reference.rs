@@ -1,10 +1,13 @@
 //! `cargo xtask reference`: every comparison with reference answers that the project knows, through the real processes.
 
-use crate::{build, setup};
+use crate::{build, setup, workspace};
 use anyhow::{Context, Result, bail};
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use system_tests::reference::{Comparison, Transition, compare, expected_places, expected_transitions, transitions};
+use system_tests::alerts::Alert;
+use system_tests::obd_drives;
+use system_tests::reference::{Comparison, compare, expected_places, expected_transitions, transitions};
 use system_tests::scenario::{Flow, Scenario, play};
 use system_tests::{Programs, data};
 
@@ -43,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut table = Table::default();
     geofence(&programs, &directory, &mut table)?;
     places(&programs, &directory, &mut table)?;
+    obd_drives(&programs, &directory, &mut table)?;
+    remaining_life(&directory, &mut table)?;
     if table.ran == 0 {
         bail!("{} holds nothing that could be compared", directory.display());
     }
@@ -70,7 +75,7 @@ impl Table {
         absent.is_none()
     }
 
-    fn add(&mut self, name: &str, comparison: &Comparison) {
+    fn add<R: Display>(&mut self, name: &str, comparison: &Comparison<R>) {
         self.ran += 1;
         println!("{name:<42} {:>9} {:>9}", comparison.compared, comparison.equal);
         show("missing", &comparison.missing);
@@ -88,7 +93,7 @@ fn geofence(programs: &Programs, directory: &Path, table: &mut Table) -> Result<
         let name = format!("expected_geofence.csv.gz: {dataset}");
         let (recording, zones) = (directory.join(recording), directory.join(zones));
         if table.can_run(&name, &[&expected, &recording, &zones]) {
-            let found = played(programs, &name, &Scenario::reference(recording, zones))?;
+            let found = transitions(&played(programs, &name, &Scenario::reference(recording, zones))?);
             table.add(&name, &compare(&expected_transitions(directory, dataset)?, &found));
         }
     }
@@ -107,25 +112,53 @@ fn places(programs: &Programs, directory: &Path, table: &mut Table) -> Result<()
             let mut recording = tempfile::Builder::new().suffix(".csv").tempfile().context("a temporary file")?;
             recording.write_all(places.recording.as_bytes()).context("write a temporary file")?;
             let scenario = Scenario { swap: None, ..Scenario::reference(recording.path().to_owned(), zones) };
-            table.add(&name, &compare(&places.expected, &played(programs, &name, &scenario)?));
+            let found = transitions(&played(programs, &name, &scenario)?);
+            table.add(&name, &compare(&places.expected, &found));
         }
     }
     Ok(())
 }
 
+/// Runs of thresholds in drives recorded from a car, through the maintenance rule.
+fn obd_drives(programs: &Programs, directory: &Path, table: &mut Table) -> Result<()> {
+    let name = "expected_obd_rules.csv";
+    if !table.can_run(name, &[&directory.join(name), &directory.join("obd_carobd.csv.gz")]) {
+        return Ok(());
+    }
+    let scratch = tempfile::Builder::new().prefix("drover-reference-").tempdir().context("a temporary directory")?;
+    let scenario = obd_drives::scenario(programs, directory, scratch.path())?;
+    let found = obd_drives::found(&played(programs, name, &scenario)?);
+    table.add(name, &compare(&obd_drives::expected(directory)?, &found));
+    Ok(())
+}
+
+/// Remaining life of engines whose end is known, natively: a partner hears of an engine only when its end is near.
+fn remaining_life(directory: &Path, table: &mut Table) -> Result<()> {
+    let name = "pdm_cmapss_fd001_rul.csv";
+    if !table.can_run(name, &[&directory.join(name), &directory.join("pdm_cmapss_fd001_test.csv.gz")]) {
+        return Ok(());
+    }
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--quiet", "--workspace", "--test", "maintenance", "remaining_life_of", "--", "--nocapture"]);
+    let said = workspace::output(cargo.env(data::DATA_VARIABLE, directory))?;
+    let line = said.lines().find(|line| line.contains("RMSE")).context("the test says no error")?;
+    println!("{name:<42} {line}");
+    table.ran += 1;
+    Ok(())
+}
+
 /// Plays through edge and cloud; what a partner received.
-fn played(programs: &Programs, name: &str, scenario: &Scenario) -> Result<Vec<Transition>> {
+fn played(programs: &Programs, name: &str, scenario: &Scenario) -> Result<Vec<Alert>> {
     let scratch = tempfile::Builder::new().prefix("drover-reference-").tempdir().context("a temporary directory")?;
     let outcome = play(programs, scenario, scratch.path(), &|_| {}, &mut |_, _| Ok(Flow::On));
     let outcome = outcome.with_context(|| format!("{name}: while it was played"))?;
     outcome.check_promises().with_context(|| name.to_owned())?;
-    Ok(transitions(&outcome.alerts))
+    Ok(outcome.alerts)
 }
 
-fn show(what: &str, rows: &[Transition]) {
+fn show<R: Display>(what: &str, rows: &[R]) {
     for row in rows.iter().take(DIFFERENCES_SHOWN) {
-        let kind = if row.entered { "enter" } else { "exit" };
-        println!("  {what}: {} {kind} {} at {}", row.vehicle, row.zone, row.ms);
+        println!("  {what}: {row}");
     }
     if rows.len() > DIFFERENCES_SHOWN {
         println!("  {what}: and {} more", rows.len() - DIFFERENCES_SHOWN);
