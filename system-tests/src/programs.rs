@@ -71,6 +71,22 @@ impl Programs {
     }
 }
 
+/// Points `drover plugin build` at the tools that `cargo xtask setup --plugin-languages` installed; false where it has not.
+#[must_use]
+pub fn with_plugin_languages(programs: &Programs, command: &mut Command) -> bool {
+    let Some(languages) = programs.plugins.parent().map(|target| target.join("setup/languages")) else { return false };
+    let jco = languages.join("javascript/node_modules/.bin/jco");
+    let bin = languages.join("python/bin");
+    let componentize_py = bin.join("componentize-py");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
+    let there = jco.exists() && componentize_py.exists();
+    // zig is found through the Python that has it.
+    command.env("PATH", std::env::join_paths(paths).unwrap_or(path.clone()));
+    command.env("DROVER_JCO", jco).env("DROVER_COMPONENTIZE_PY", componentize_py);
+    there
+}
+
 /// The Python that `cargo xtask setup` made for tests; `None` where it could not.
 #[must_use]
 pub fn python(programs: &Programs) -> Option<PathBuf> {

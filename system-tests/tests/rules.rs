@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use system_tests::fleet::{Fleet, Setup};
 use system_tests::process::wait_for;
-use system_tests::{Programs, Semantics};
+use system_tests::programs::with_plugin_languages;
+use system_tests::{Programs, Semantics, skipped};
 
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const RULE: &str = "my-tariff";
@@ -17,10 +19,14 @@ const RULE: &str = "my-tariff";
 fn drive(fleet: &Fleet, second: u32, odometer: u32) -> Result<()> {
     let reading = json!({"vehicle": "van-1", "event_time": format!("2026-05-04T08:00:{second:02}Z"), "latitude": 52.2,
         "longitude": 21.0, "odometer": odometer});
+    post(fleet, &reading)
+}
+
+fn post(fleet: &Fleet, readings: &Value) -> Result<()> {
     let status = Command::new("curl")
         .args(["--silent", "--show-error", "--fail", "--max-time", "20", "--output", "/dev/null"])
         .args(["--user", &format!("fleet:{}", fleet.device_password())])
-        .args(["--header", "Content-Type: application/json", "--data-binary", &reading.to_string()])
+        .args(["--header", "Content-Type: application/json", "--data-binary", &readings.to_string()])
         .arg(format!("http://{}/v1/readings", fleet.http()))
         .stdin(Stdio::null())
         .status()
@@ -107,6 +113,69 @@ fn a_tariff_is_written_tried_seen_charged_changed_and_taken_back() -> Result<()>
     assert_eq!(amounts(&fleet, 3)?, ["1.24", "0.50", "0.62"]);
     fleet.wait_until_delivered(SEEN_WITHIN)?;
     assert_eq!(charges(&fleet)?.len(), 3);
+    fleet.stop()
+}
+
+/// The same small rule in four languages: built, and its case holds in each. What they propose is the same to the byte but
+/// for who proposes it.
+#[test]
+fn a_rule_says_the_same_in_every_language() -> Result<()> {
+    let programs = Programs::beside_this_test()?;
+    let scratch = tempfile::tempdir()?;
+    for (language, name) in
+        [("rust", "north-rust"), ("javascript", "north-js"), ("python", "north-py"), ("c", "north-c")]
+    {
+        let mut new = programs.command("drover");
+        let made = new.args(["plugin", "new", name, "--kind", "geofence", "--lang", language, "--into"]);
+        assert!(made.arg(scratch.path()).stdout(Stdio::null()).status()?.success());
+        let mut test = programs.command("drover");
+        test.args(["plugin", "test"]).arg(scratch.path().join(name));
+        if !with_plugin_languages(&programs, &mut test) && language != "rust" {
+            skipped::note("the tools of other languages than Rust", "cargo xtask setup --plugin-languages");
+            return Ok(());
+        }
+        let tested = test.output()?;
+        let (said, complaint) = (String::from_utf8(tested.stdout)?, String::from_utf8(tested.stderr)?);
+        assert!(tested.status.success() && said.contains("1 cases hold"), "{language}: {said}{complaint}");
+    }
+    // In one fleet, over a made-up town: all four see the same readings.
+    let mut fleet = Fleet::start(programs.clone(), scratch.path(), Setup::new(Semantics::Normal))?;
+    let config = scratch.path().join("north.json");
+    std::fs::write(&config, json!({"latitude": 52.2}).to_string())?;
+    let names = ["north-rust", "north-js", "north-py", "north-c"];
+    for name in names {
+        let component = scratch.path().join(name).join(format!("{name}.wasm"));
+        fleet.run(fleet.drover().args(["deploy", name, "--plugin"]).arg(component).arg("--config").arg(&config))?;
+    }
+    let latitudes = [52.1, 52.3, 52.25, 52.19, 52.2, 52.1999, 52.5, 51.0];
+    for (second, latitude) in latitudes.into_iter().enumerate() {
+        let readings: Vec<Value> = ["a", "b", "c"]
+            .into_iter()
+            .enumerate()
+            .map(|(number, vehicle)| {
+                json!({"vehicle": vehicle, "event_time": format!("2026-05-04T08:00:{:02}Z", second * 4 + number),
+                    "latitude": latitude + number as f64 / 50.0, "longitude": 21.0})
+            })
+            .collect();
+        post(&fleet, &json!(readings))?;
+    }
+    fleet.wait_until_delivered(SEEN_WITHIN)?;
+    let events = fleet.run(fleet.drover().args(["events", "--class", "alerts", "--format", "ndjson"]))?;
+    let mut by_rule: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in events.lines() {
+        let mut event: Value = serde_json::from_str(line)?;
+        let name = event["plugin"]["name"].as_str().context("a plugin")?.to_owned();
+        for own in ["id", "plugin", "cursor"] {
+            event.as_object_mut().context("an event")?.remove(own);
+        }
+        by_rule.entry(name).or_default().push(event.to_string());
+    }
+    by_rule.values_mut().for_each(|events| events.sort());
+    let said = &by_rule["north-rust"];
+    assert!(said.len() > 6, "{said:?}");
+    for name in names {
+        assert_eq!(&by_rule[name], said, "{name}");
+    }
     fleet.stop()
 }
 

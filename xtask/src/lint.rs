@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: format, clippy, the arrows between crates, the purity of pure crates, dependencies' licences.
 
-use crate::{arrows, setup, workspace};
+use crate::{arrows, rule_docs, setup, workspace};
 use anyhow::{Context, Result};
 
 /// Crates that must build where there is no clock, no file and no thread.
@@ -16,6 +16,7 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     step("format", || workspace::run(workspace::cargo().args(["fmt", "--all", "--check"])))
         .context("`cargo fmt` mends it")?;
     step("arrows between crates", arrows::check)?;
+    step("pages about rules", || rule_docs::run(&rule_docs::Args { check: true }))?;
     step("clippy", || {
         workspace::run(workspace::cargo().args([
             "clippy",

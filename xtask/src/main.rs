@@ -8,6 +8,7 @@ mod demo;
 mod lint;
 mod plugin_build;
 mod reference;
+mod rule_docs;
 mod setup;
 mod test;
 mod workspace;
@@ -28,6 +29,7 @@ enum Task {
     Test(test::Args),
     Lint(lint::Args),
     Reference(reference::Args),
+    RuleDocs(rule_docs::Args),
     Bench(bench::Args),
     /// Make this machine ready: the WebAssembly target and the programs that tests use. Safe to run again.
     Setup(setup::Args),
@@ -41,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Lint(args) => lint::run(&args),
         Task::Reference(args) => reference::run(&args),
+        Task::RuleDocs(args) => rule_docs::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Setup(args) => setup::run(&args),
         Task::BuildPlugins(args) => plugin_build::run(&args),

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: makes a machine ready to build and test. Idempotent; says what it finds and what it does.
 //! The WebAssembly target is needed; the rest only makes more tests run, so a failure there is said and passed over.
 
+mod plugin_languages;
 mod test_tools;
 mod wasm_target;
 
@@ -12,6 +13,9 @@ pub(crate) struct Args {
     /// Only the WebAssembly target: no programs for tests.
     #[arg(long)]
     only_wasm: bool,
+    /// Also what rules in JavaScript, Python and C are built with, for the tests that try them.
+    #[arg(long)]
+    plugin_languages: bool,
 }
 
 /// What became of one piece.
@@ -30,6 +34,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.only_wasm {
         say("python for tests", &test_tools::ensure_python());
         say("curl", &test_tools::ensure_program("curl", "curl"));
+        if args.plugin_languages {
+            say("javascript for rules", &plugin_languages::ensure_javascript());
+            say("python and c for rules", &plugin_languages::ensure_python_and_c());
+        }
         say("mosquitto clients", &test_tools::ensure_program("mosquitto_pub", "mosquitto-clients"));
     }
     Ok(())
@@ -37,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Only what compiling plugins needs.
 pub(crate) fn ensure_wasm() -> Result<()> {
-    run(&Args { only_wasm: true })
+    run(&Args { only_wasm: true, ..Args::default() })
 }
 
 /// The same with everything, for the subcommands that need a ready machine.

@@ -23,8 +23,8 @@ pub(crate) const REQUESTS_PER_CONNECTION_MAX: u32 = 100;
 pub(crate) const FIELD_SECTION_LEN_MAX: u64 = 16 * 1_024;
 /// Header fields of one request.
 pub(crate) const FIELDS_MAX: usize = 100;
-/// Any request body; routes have smaller limits of their own.
-pub(crate) const BODY_LEN_MAX: u64 = 32 * 1_024 * 1_024;
+/// Any request body; routes have smaller limits of their own. The largest is a preview of a component that carries Python.
+pub(crate) const BODY_LEN_MAX: u64 = 40 * 1_024 * 1_024;
 /// How long a connection stays open after its last answer, for that to arrive.
 pub(crate) const DRAIN_LINGER: Duration = Duration::from_secs(1);
 

@@ -20,7 +20,7 @@ const CHILD_ARGUMENT: &str = "--drover-plugin-child";
 const ANSWER_MAGIC: &[u8; 8] = b"DRVCHLD1";
 const ANSWER_HEAD_BYTES: usize = ANSWER_MAGIC.len() + 32;
 /// Most that a child reads: a component, or a schema with a config.
-const INPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const INPUT_BYTES_MAX: u64 = 24 * 1024 * 1024;
 /// Exit code of a child that answered.
 const EXIT_ANSWERED: u8 = 0;
 /// Exit code of a child that found its input faulty; standard error says how.

@@ -96,10 +96,10 @@ impl PluginEngine {
     /// # Errors
     /// Says which check the component fails, and names the import, export or field that is at fault.
     pub fn load(&self, wasm: &[u8]) -> Result<Plugin, LoadError> {
-        let world = component::check(wasm)?;
+        let rule = component::check(wasm)?;
         let hash = PluginHash::of(wasm);
         let component = self.component(wasm, hash)?;
-        Plugin::new(self, &component, hash, &world)
+        Plugin::new(self, &component, hash, &rule, self.limits().memory_for(wasm.len()))
     }
 
     /// What the engine has done so far.
@@ -136,7 +136,8 @@ impl PluginEngine {
             return Ok(component);
         }
         let config = &self.inner.config;
-        let artifact = compile(config.compiler, &config.compile_limits, wasm)?;
+        let limits = config.compile_limits.for_component(wasm.len());
+        let artifact = compile(config.compiler, &limits, wasm)?;
         self.inner.compiles.fetch_add(1, Ordering::Relaxed);
         metrics::compiled();
         let component = self

@@ -235,7 +235,7 @@ impl Running {
         let state = HostState {
             log: PluginLog::new(Arc::clone(&program.name), label.cloned(), limits),
             memory_bytes: 0,
-            memory_bytes_max: limits.memory_bytes_max,
+            memory_bytes_max: program.memory_bytes_max,
             table_elements: 0,
             table_elements_max: limits.table_elements_max,
         };

@@ -1,7 +1,11 @@
 //! What a plugin may cost.
 
-/// Largest component that is taken, in bytes.
-pub const UPLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest component that is taken, in bytes: one that carries Python.
+pub const UPLOAD_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// A component of more bytes carries an interpreter with its library: it may have more memory and more time to compile.
+pub(crate) const SMALL_COMPONENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a large component for each further second of compiling.
+const LARGE_BYTES_PER_S: usize = 128 * 1024;
 /// Largest config, in bytes of compact JSON. Room for 100,000 corners of zones with all their digits.
 pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest row of state per vehicle, in bytes.
@@ -11,21 +15,23 @@ pub const SUBJECT_BYTES_MAX: usize = 256;
 /// Longest details of a proposal, in bytes of JSON. `wit/v1` says it to authors.
 pub const DETAILS_BYTES_MAX: usize = 2_048;
 /// Largest compiled artifact, in bytes. Machine code is a few times the size of the component.
-pub(crate) const ARTIFACT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const ARTIFACT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Most of what `describe` may answer, in bytes.
 pub(crate) const DESCRIPTOR_BYTES_MAX: usize = 256 * 1024;
 /// Longest text of a plugin's or a compiler's complaint that is kept, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_024;
 /// Stack of the guest, in bytes.
 pub(crate) const WASM_STACK_BYTES: usize = 512 * 1024;
-/// Core instances, memories and tables of one component. Adapters make a few; more is not a rule.
-pub(crate) const CORE_PARTS_MAX: usize = 16;
+/// Core instances, memories and tables of one component. An interpreter with its library is made of some twenty.
+pub(crate) const CORE_PARTS_MAX: usize = 64;
 
 /// What one instance of a plugin may use. Counted per instance, and the time per call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceLimits {
     /// All linear memories together, in bytes. Default 16 MiB.
     pub memory_bytes_max: usize,
+    /// The same for a component of more than 2 MiB, which carries an interpreter. Default 64 MiB.
+    pub large_memory_bytes_max: usize,
     /// Elements of all tables together. Default 20,000.
     pub table_elements_max: usize,
     /// Wall time of one `evaluate` or `migrate`, in milliseconds. A batch takes well under one; but the clock runs on
@@ -47,6 +53,7 @@ impl Default for InstanceLimits {
     fn default() -> Self {
         Self {
             memory_bytes_max: 16 * 1024 * 1024,
+            large_memory_bytes_max: 64 * 1024 * 1024,
             table_elements_max: 20_000,
             batch_ms_max: 50,
             configure_ms_max: 2_000,
@@ -73,6 +80,28 @@ pub struct CompileLimits {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self { cpu_s_max: 20, memory_bytes_max: 2 * 1024 * 1024 * 1024, wall_ms_max: 60_000 }
+    }
+}
+
+impl InstanceLimits {
+    /// The limit of memory for a component of so many bytes.
+    pub(crate) fn memory_for(&self, component_bytes: usize) -> usize {
+        if component_bytes > SMALL_COMPONENT_BYTES_MAX { self.large_memory_bytes_max } else { self.memory_bytes_max }
+    }
+}
+
+impl CompileLimits {
+    /// The limits for a component of so many bytes: a large one takes longer by its size, and twice the memory.
+    pub(crate) fn for_component(&self, bytes: usize) -> Self {
+        if bytes <= SMALL_COMPONENT_BYTES_MAX {
+            return self.clone();
+        }
+        let more_s = (bytes / LARGE_BYTES_PER_S) as u64;
+        Self {
+            cpu_s_max: self.cpu_s_max + more_s,
+            memory_bytes_max: self.memory_bytes_max.saturating_mul(2),
+            wall_ms_max: self.wall_ms_max + more_s * 1_000,
+        }
     }
 }
 

@@ -125,6 +125,8 @@ struct Inner {
 pub(crate) struct Program {
     pub(crate) linked: InstancePre<HostState>,
     pub(crate) exports: Exports,
+    /// What each instance may have, in bytes.
+    pub(crate) memory_bytes_max: usize,
     /// Name and version, for the log; the hash before they are known.
     pub(crate) name: Arc<str>,
 }
@@ -135,10 +137,11 @@ impl Plugin {
         component: &Component,
         hash: PluginHash,
         rule: &str,
+        memory_bytes_max: usize,
     ) -> Result<Self, LoadError> {
         let linked = engine.link(component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
         let exports = Exports::find(component, rule).map_err(LoadError::MissingExport)?;
-        let mut program = Program { linked, exports, name: hash.to_string().into() };
+        let mut program = Program { linked, exports, memory_bytes_max, name: hash.to_string().into() };
         let described = Running::start(engine, &program, None)
             .map_err(|error| match error {
                 InstantiateError::Mismatch(wrong) => LoadError::Mismatch(wrong),

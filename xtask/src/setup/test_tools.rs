@@ -16,7 +16,7 @@ const PYTHON_PACKAGES: [&str; 3] = ["aioquic==1.3.0", "paho-mqtt==2.1.0", "rotel
 /// What Debian calls the part of Python that makes environments.
 const VENV_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
 const VENV_LIMIT: Duration = Duration::from_secs(120);
-const PIP_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const PIP_LIMIT: Duration = Duration::from_secs(300);
 const APT_LIMIT: Duration = Duration::from_secs(300);
 
 /// Makes the Python environment.
@@ -77,7 +77,7 @@ fn python_installed() -> Result<Piece> {
     Ok(Piece::Installed(format!("in {}", venv.display())))
 }
 
-fn make_venv(venv: &Path) -> Result<()> {
+pub(super) fn make_venv(venv: &Path) -> Result<()> {
     if venv.exists() {
         fs::remove_dir_all(venv).with_context(|| format!("could not remove {}", venv.display()))?;
     }
@@ -86,7 +86,7 @@ fn make_venv(venv: &Path) -> Result<()> {
     workspace::run_within(&mut make, VENV_LIMIT)
 }
 
-fn apt_install(name: &str, packages: &[&str]) -> Result<()> {
+pub(super) fn apt_install(name: &str, packages: &[&str]) -> Result<()> {
     if !workspace::on_path("apt-get") || !is_root() {
         anyhow::bail!("setup installs packages as root on Debian only");
     }

@@ -1,5 +1,10 @@
 //! `drover plugin build`.
 
+mod c;
+mod javascript;
+mod python;
+mod rust;
+
 use crate::failure::Failure;
 use crate::output;
 use serde::Deserialize;
@@ -7,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
-const TARGET: &str = "wasm32-unknown-unknown";
 /// What a plugin may import without asking: it holds only types.
 const TYPES: &str = "types";
 
@@ -18,8 +22,13 @@ Examples:
   drover plugin build
   drover plugin build my-rule
 
-A project is a folder with a plugin.toml and a Rust package of the same name. The component is written beside it, as
-<name>.wasm. Needs cargo with the target wasm32-unknown-unknown (rustup target add wasm32-unknown-unknown).")]
+A project is a folder with a plugin.toml, as `drover plugin new` makes it. The component is written into it, as
+<name>.wasm. What a language needs:
+  rust        cargo, and once: rustup target add wasm32-unknown-unknown
+  javascript  Node, and once in the project: npm install
+  python      componentize-py: pip install -r requirements.txt
+  c           zig (pip install ziglang), or clang with lld
+What is not on the path is named by DROVER_JCO, DROVER_COMPONENTIZE_PY, DROVER_ZIG.")]
 pub(crate) struct Build {
     /// The project: a folder with plugin.toml
     #[arg(default_value = ".")]
@@ -58,33 +67,62 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     })?;
     let manifest: Manifest =
         toml::from_str(&text).map_err(|error| Failure::Usage(format!("{} is wrong: {error}", path.display())))?;
-    let module = compile(folder, &manifest.name)?;
-    let bytes = std::fs::read(&module).map_err(|error| Failure::Failed(format!("{}: {error}", module.display())))?;
-    let component = wrapped(&bytes)?;
+    let component = match Language::of(folder)? {
+        Language::Rust => rust::component(folder, &manifest.name)?,
+        Language::JavaScript => javascript::component(folder)?,
+        Language::Python => python::component(folder)?,
+        Language::C => c::component(folder)?,
+    };
     check_imports(&component, &manifest)?;
     let file = folder.join(format!("{}.wasm", manifest.name));
     std::fs::write(&file, component).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
     Ok(file)
 }
 
-/// Compiles with cargo, which says itself what is wrong.
-fn compile(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
-    let manifest = folder.join("Cargo.toml");
-    let target = folder.join("target");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--release", "--lib", "--target", TARGET, "-p", name]);
-    cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(&target);
-    let status = cargo.status().map_err(|error| {
-        Failure::Usage(format!("cannot start cargo: {error}: install Rust (https://rustup.rs), or name it in CARGO"))
-    })?;
-    if !status.success() {
-        let hint = format!("if the target is missing: rustup target add {TARGET}");
-        return Err(Failure::Failed(format!("cargo could not build {}: {status}; {hint}", manifest.display())));
-    }
-    Ok(target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_"))))
+/// What a project is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Rust,
+    JavaScript,
+    Python,
+    C,
 }
 
-/// wit-bindgen has put the world into a section of the module: the encoder finds it there.
+impl Language {
+    fn of(folder: &Path) -> Result<Self, Failure> {
+        let files =
+            [("Cargo.toml", Self::Rust), ("rule.js", Self::JavaScript), ("rule.py", Self::Python), ("rule.c", Self::C)];
+        let found = files.into_iter().find(|(file, _)| folder.join(file).is_file());
+        found.map(|(_, language)| language).ok_or_else(|| {
+            let named = files.map(|(file, _)| file).join(", ");
+            Failure::Usage(format!("{} holds none of {named}: in what is it written?", folder.display()))
+        })
+    }
+}
+
+/// Runs a tool, which says itself what is wrong. `missing` says how to get it.
+fn run(command: &mut Command, missing: &str) -> Result<(), Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Failed(format!("{program} ended with {status}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Failure::Usage(format!("{program} is not there: {missing}")))
+        }
+        Err(error) => Err(Failure::Failed(format!("{program} cannot be started: {error}"))),
+    }
+}
+
+/// The text of the contract in a project.
+fn contract(folder: &Path) -> PathBuf {
+    folder.join("sdk/wit/v1/plugin.wit")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
+}
+
+/// A section of the module says which world it is for: the encoder finds it there.
 fn wrapped(module: &[u8]) -> Result<Vec<u8>, Failure> {
     let encoded = ComponentEncoder::default().module(module).and_then(|encoder| encoder.validate(true).encode());
     encoded.map_err(|error| Failure::Failed(format!("the module cannot become a component: {error:#}")))

@@ -16,6 +16,7 @@ const WIT_BINDGEN: &str = "0.61.1";
 Examples:
   drover plugin new my-fence --kind geofence
   drover plugin new my-tariff --kind pricing
+  drover plugin new my-fence --kind geofence --lang javascript
 
 The project holds everything it needs of Drover: the SDK and the contract lie in its folder sdk.")]
 pub(crate) struct New {
@@ -49,6 +50,41 @@ enum Kind {
 enum Language {
     /// With plugin-sdk
     Rust,
+    /// On QuickJS, by jco
+    Javascript,
+    /// By componentize-py
+    Python,
+    /// By zig or clang, without a library
+    C,
+}
+
+impl Language {
+    fn source(self) -> &'static str {
+        match self {
+            Self::Rust => "src/lib.rs",
+            Self::Javascript => "rule.js",
+            Self::Python => "rule.py",
+            Self::C => "rule.c",
+        }
+    }
+
+    /// The tools of some languages import all that the world has, used or not.
+    fn wants(self) -> &'static str {
+        match self {
+            Self::Rust | Self::C => "",
+            Self::Javascript | Self::Python => "\"log\"",
+        }
+    }
+
+    /// What gets the tools that belong to the project.
+    fn first(self) -> Option<&'static str> {
+        match self {
+            Self::Rust => None,
+            Self::Javascript => Some("npm install"),
+            Self::Python => Some("pip install -r requirements.txt"),
+            Self::C => Some("pip install ziglang"),
+        }
+    }
 }
 
 /// The rule, the schema of its config, a config, a case.
@@ -72,17 +108,38 @@ macro_rules! template {
 }
 
 /// The same for every kind.
-const COMMON: [(&str, &str); 5] = [
+const COMMON: [(&str, &str); 3] = [
+    ("plugin.toml", include_str!("../../../templates/plugin.toml.template")),
+    ("README.md", include_str!("../../../templates/README.md.template")),
+    (".gitignore", include_str!("../../../templates/gitignore.template")),
+];
+const RUST: [(&str, &str); 2] = [
     ("Cargo.toml", include_str!("../../../templates/rust/Cargo.toml.template")),
-    ("plugin.toml", include_str!("../../../templates/rust/plugin.toml.template")),
-    ("README.md", include_str!("../../../templates/rust/README.md.template")),
-    (".gitignore", include_str!("../../../templates/rust/gitignore.template")),
     ("sdk/plugin-sdk/Cargo.toml", include_str!("../../../templates/rust/sdk.toml.template")),
 ];
 
+/// The contract, for every language.
+const CONTRACT: (&str, &str) = ("sdk/wit/v1/plugin.wit", include_str!("../../../../../wit/v1/plugin.wit"));
+/// A config and a case of the rule that every language begins with.
+const NORTH: [(&str, &str); 2] = [
+    ("config.json", include_str!("../../../templates/rust/geofence/config.json")),
+    ("cases/first.json", include_str!("../../../templates/rust/geofence/case.json")),
+];
+const JAVASCRIPT: [(&str, &str); 2] = [
+    ("rule.js", include_str!("../../../templates/javascript/rule.js")),
+    ("package.json", include_str!("../../../templates/javascript/package.json")),
+];
+const PYTHON: [(&str, &str); 2] = [
+    ("rule.py", include_str!("../../../templates/python/rule.py")),
+    ("requirements.txt", include_str!("../../../templates/python/requirements.txt")),
+];
+const C: [(&str, &str); 2] = [
+    ("rule.c", include_str!("../../../templates/c/rule.c")),
+    ("drover_plugin.h", include_str!("../../../templates/c/drover_plugin.h")),
+];
+
 /// Taken over as they are.
-const SDK: [(&str, &str); 10] = [
-    ("sdk/wit/v1/plugin.wit", include_str!("../../../../../wit/v1/plugin.wit")),
+const SDK: [(&str, &str); 9] = [
     ("sdk/examples/hello-geofence/src/lib.rs", include_str!("../../../../../examples/hello-geofence/src/lib.rs")),
     ("sdk/plugin-sdk/src/bindings.rs", include_str!("../../../../../plugin-sdk/src/bindings.rs")),
     ("sdk/plugin-sdk/src/export.rs", include_str!("../../../../../plugin-sdk/src/export.rs")),
@@ -101,23 +158,39 @@ impl New {
         if folder.exists() {
             return Err(Failure::Usage(format!("{} is there already: choose another name", folder.display())));
         }
-        let Language::Rust = self.lang;
         let template = template(self.kind);
+        if self.lang != Language::Rust && self.kind != Kind::Geofence {
+            let kind = template.kind;
+            let what = format!("the other languages begin with a geofence; change its kind to {kind} in describe");
+            return Err(Failure::Usage(format!("there is no {kind} to begin with in this language: {what}")));
+        }
         let filled = |text: &str| {
             text.replace("{name}", &self.name)
                 .replace("{kind}", template.kind)
+                .replace("{source}", self.lang.source())
+                .replace("{wants}", self.lang.wants())
                 .replace("{sdk_version}", SDK_VERSION)
                 .replace("{wit_bindgen}", WIT_BINDGEN)
         };
-        let files = COMMON.iter().chain(&template.files).map(|(path, text)| (*path, filled(text)));
-        let sdk = SDK.iter().map(|(path, text)| (*path, (*text).to_owned()));
-        for (path, text) in files.chain(sdk) {
+        let own: Vec<(&str, &str)> = match self.lang {
+            Language::Rust => RUST.iter().chain(&template.files).copied().collect(),
+            Language::Javascript => JAVASCRIPT.iter().chain(&NORTH).copied().collect(),
+            Language::Python => PYTHON.iter().chain(&NORTH).copied().collect(),
+            Language::C => C.iter().chain(&NORTH).copied().collect(),
+        };
+        let sdk = SDK.iter().filter(|_| self.lang == Language::Rust).chain([&CONTRACT]);
+        let files = COMMON.iter().chain(&own).map(|(path, text)| (*path, filled(text)));
+        for (path, text) in files.chain(sdk.map(|(path, text)| (*path, (*text).to_owned()))) {
             let path = folder.join(path);
             let written =
                 path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, text));
             written.map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
         }
-        output::say(&format!("made {}: the rule is src/lib.rs, a case of it cases/first.json", folder.display()))?;
+        let source = self.lang.source();
+        output::say(&format!("made {}: the rule is {source}, a case of it cases/first.json", folder.display()))?;
+        if let Some(first) = self.lang.first() {
+            output::say(&format!("once: cd {} && {first}", folder.display()))?;
+        }
         output::say(&format!("next: drover plugin test {}", folder.display()))?;
         Ok(())
     }
@@ -169,7 +242,11 @@ mod tests {
             let new = New { name: name.clone(), kind: *kind, lang: Language::Rust, into: folder.path().to_owned() };
             new.run().unwrap();
             let project = folder.path().join(&name);
-            for path in ["Cargo.toml", "plugin.toml", "src/lib.rs", "README.md"] {
+            for path in ["Cargo.toml", "plugin.toml", "src/lib.rs", "README.md", "sdk/wit/v1/plugin.wit"] {
+                if path.ends_with(".wit") {
+                    assert!(project.join(path).is_file());
+                    continue;
+                }
                 let text = std::fs::read_to_string(project.join(path)).unwrap();
                 assert!(text.contains(&name) && !text.contains("{name}"), "{path}");
             }
