@@ -27,6 +27,7 @@ fn build(profile: &str, directory: &str, targets: &[&str]) -> Result<Programs> {
     println!("building the components, and the geofence once more as {REBUILT_VERSION} for the swap");
     plugin_build::build_plugin("geofence", None)?;
     plugin_build::build_plugin("maintenance", None)?;
+    plugin_build::build_plugin("pricing", None)?;
     plugin_build::build_plugin("geofence", Some(REBUILT_VERSION))?;
     println!("building the example of a rule of one's own");
     plugin_build::build_folder(&workspace::root().join(plugin_build::EXAMPLE))?;
