@@ -190,3 +190,64 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event_log::{EventLog, MemoryLog};
+    use fleet_model::{EventKind, PluginRef, Sequence, Timestamp, VehicleName};
+    use fleet_wire::Frame;
+
+    fn event(kind: EventKind, sequence: u64) -> Event {
+        let vehicle = VehicleName::new("demo".parse().unwrap(), "bus-1".parse().unwrap());
+        Event {
+            id: EventId::of(vehicle.key, Timestamp(sequence as i64), kind, "rule", "it"),
+            kind,
+            vehicle,
+            sequence: Sequence(sequence),
+            event_time: Timestamp(sequence as i64),
+            received_time: Timestamp(sequence as i64),
+            subject: "it".into(),
+            value: f64::NAN,
+            details: None,
+            plugin: PluginRef {
+                deployment: "rule".into(),
+                name: "rule".into(),
+                version: "1.0.0".into(),
+                hash: [0; 32],
+            },
+            trace: None,
+        }
+    }
+
+    /// Sequences of the events of a stream, in the order of the log, and whether each frame says where it stands.
+    fn stored(log: &MemoryLog, stream: Stream, class: EventClass) -> Vec<u64> {
+        let mut sequences = Vec::new();
+        for block in log.read(stream, 0, usize::MAX).unwrap() {
+            let frame = Frame::parse(block.bytes).unwrap().into_events().unwrap();
+            assert_eq!((frame.header().class, frame.header().first_offset), (class, block.first));
+            sequences.extend(frame.block().events.iter().map(|event| event.sequence.to_native()));
+        }
+        sequences
+    }
+
+    #[test]
+    fn each_class_stands_in_its_own_stream_in_order() {
+        let log = MemoryLog::new();
+        let logs = Logs { telemetry: Arc::new(MemoryLog::new()), events: Arc::new(log.clone()) };
+        let known = Known { events: HashSet::from_iter([event(EventKind::ChargeLine, 4).id]), ..Known::default() };
+        let (clock, stop): (Clock, _) = (Arc::new(|| Timestamp(0)), Arc::new(AtomicBool::new(false)));
+        let mut writer = Writer { logs, clock, metrics: Metrics::new(), known, stop };
+        let kinds = [EventKind::ChargeLine, EventKind::GeofenceEntered, EventKind::ChargeLine, EventKind::DtcRaised];
+        // More than one block of one class, then a few more.
+        for range in [0..3_000_u64, 3_000..3_010] {
+            let mut events: Vec<Event> = range.map(|n| event(kinds[n as usize % kinds.len()], n)).collect();
+            writer.write(&mut events, &mut Vec::new()).unwrap();
+            assert!(events.is_empty());
+        }
+        let billing: Vec<u64> = (0..3_010).filter(|n| n % 2 == 0 && *n != 4).collect();
+        assert_eq!(stored(&log, Stream::BILLING, EventClass::Billing), billing, "4 was written before a crash");
+        let alerts: Vec<u64> = (0..3_010).filter(|n| n % 2 == 1).collect();
+        assert_eq!(stored(&log, Stream::ALERTS, EventClass::Alerts), alerts);
+    }
+}
