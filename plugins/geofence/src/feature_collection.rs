@@ -4,12 +4,14 @@
 use std::fmt;
 
 use geo::Coord;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
+use crate::corridor::{self, Stretch};
 use crate::ring::Ring;
 use crate::shape::{Circle, Polygon, Shape};
-use crate::zones::Zones;
+use crate::terms::{self, Defaults};
+use crate::zones::Named;
 
 /// Corners of all zones of a config: as many fit into 16 MiB with 15 digits each, text and all (tried: 14.9 MiB).
 pub const CORNERS_MAX: usize = 150_000;
@@ -42,12 +44,12 @@ struct Feature {
     geometry: Option<Geometry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Properties {
-    #[serde(default)]
     id: Option<serde_json::Value>,
-    #[serde(default)]
     radius_m: Option<serde_json::Value>,
+    /// A list, because most features have none: thousands of features would pay for a field each.
+    others: terms::Properties,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +65,7 @@ impl FeatureCollection {
     ///
     /// # Errors
     /// What is wrong with which feature.
-    pub fn into_zones(self) -> Result<Zones, String> {
+    pub fn into_zones(self, defaults: &Defaults) -> Result<Vec<Named>, String> {
         if self.kind != "FeatureCollection" {
             return Err(format!("zones.type: {:?} is not \"FeatureCollection\"", self.kind));
         }
@@ -73,9 +75,9 @@ impl FeatureCollection {
         }
         let mut zones = Vec::with_capacity(self.features.len());
         for (index, feature) in self.features.into_iter().enumerate() {
-            zones.push(feature.into_zone().map_err(|what| format!("zones.features[{index}]{what}"))?);
+            zones.push(feature.into_zone(defaults).map_err(|what| format!("zones.features[{index}]{what}"))?);
         }
-        Zones::new(zones)
+        Ok(zones)
     }
 }
 
@@ -84,20 +86,21 @@ impl Feature {
         self.geometry.as_ref().and_then(|it| it.coordinates.as_ref()).map_or(0, |it| it.corners.len())
     }
 
-    /// The id and the area; an error goes on where `zones.features[n]` stops.
-    fn into_zone(self) -> Result<(String, Shape), String> {
+    /// An error goes on where `zones.features[n]` stops.
+    fn into_zone(self, defaults: &Defaults) -> Result<Named, String> {
         if self.kind != "Feature" {
             return Err(format!(".type: {:?} is not \"Feature\"", self.kind));
         }
-        let properties = self.properties.unwrap_or(Properties { id: None, radius_m: None });
+        let properties = self.properties.unwrap_or_default();
         let id = match (&self.id, &properties.id) {
             (Some(id), _) => id_text(id).map_err(|what| format!(".id: {what}"))?,
             (None, Some(id)) => id_text(id).map_err(|what| format!(".properties.id: {what}"))?,
             (None, None) => return Err(": has neither id nor properties.id".to_owned()),
         };
         let geometry = self.geometry.ok_or_else(|| format!(" ({id:?}).geometry: is missing"))?;
-        let shape = geometry.into_shape(properties.radius_m.as_ref()).map_err(|what| format!(" ({id:?}){what}"))?;
-        Ok((id, shape))
+        let shape = geometry.into_shape(&properties, defaults).map_err(|what| format!(" ({id:?}){what}"))?;
+        let terms = terms::read(&properties.others, defaults).map_err(|what| format!(" ({id:?}){what}"))?;
+        Ok(Named { id, shape, terms })
     }
 }
 
@@ -114,13 +117,18 @@ fn id_text(id: &serde_json::Value) -> Result<String, String> {
 }
 
 impl Geometry {
-    fn into_shape(self, radius_m: Option<&serde_json::Value>) -> Result<Shape, String> {
+    fn into_shape(self, properties: &Properties, defaults: &Defaults) -> Result<Shape, String> {
         let kind = self.kind;
         let depth = match kind.as_str() {
             "Point" => 0,
-            "Polygon" => 2,
+            "LineString" => 1,
+            "Polygon" | "MultiLineString" => 2,
             "MultiPolygon" => 3,
-            _ => return Err(format!(".geometry.type: {kind:?} is not Polygon, MultiPolygon or Point")),
+            _ => {
+                return Err(format!(
+                    ".geometry.type: {kind:?} is not Polygon, MultiPolygon, Point, LineString or MultiLineString"
+                ));
+            }
         };
         let coordinates = self.coordinates.ok_or(".geometry.coordinates: is missing")?;
         if coordinates.depth != depth {
@@ -135,7 +143,12 @@ impl Geometry {
             }
         }
         if depth == 0 {
-            return circle(coordinates.corners[0], radius_m);
+            return circle(coordinates.corners[0], properties.radius_m.as_ref());
+        }
+        if kind.ends_with("LineString") {
+            let half_width_m = width_m(&properties.others, defaults)? / 2.0;
+            let lines = coordinates.into_stretches(half_width_m);
+            return lines.map(Shape::Lines).map_err(|what| format!(".geometry.coordinates{what}"));
         }
         coordinates.into_polygons().map(Shape::Area).map_err(|what| format!(".geometry.coordinates{what}"))
     }
@@ -148,6 +161,58 @@ fn circle(centre: Coord<f64>, radius_m: Option<&serde_json::Value>) -> Result<Sh
             Ok(Shape::Circle(Circle::new(centre, radius_m)))
         }
         _ => Err(format!(".properties.radius_m: {radius_m} is not a number above 0 and up to {RADIUS_M_MAX}")),
+    }
+}
+
+fn width_m(properties: &terms::Properties, defaults: &Defaults) -> Result<f64, String> {
+    let max = corridor::WIDTH_M_MAX;
+    let fine = |width_m: f64| (0.0..=max).contains(&width_m);
+    match properties.number("width_m", fine, &format!("between 0 and {max}"))? {
+        None => Err(".properties.width_m: is missing, and a line needs it".to_owned()),
+        Some(0.0) if !defaults.crossing => {
+            Err(".properties.width_m: 0 makes a gate, which does nothing unless the config has crossing: true"
+                .to_owned())
+        }
+        Some(width_m) => Ok(width_m),
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PropertiesVisitor)
+    }
+}
+
+struct PropertiesVisitor;
+
+impl<'de> Visitor<'de> for PropertiesVisitor {
+    type Value = Properties;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of properties")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+        let mut properties = Properties::default();
+        while let Some(name) = map.next_key::<String>()? {
+            let known = terms::NAMES.into_iter().find(|known| name == *known);
+            let twice = || A::Error::custom(format_args!("duplicate field `{name}`"));
+            match (name.as_str(), known) {
+                ("id", _) if properties.id.is_none() => properties.id = map.next_value()?,
+                ("radius_m", _) if properties.radius_m.is_none() => properties.radius_m = map.next_value()?,
+                ("id" | "radius_m", _) => return Err(twice()),
+                (_, Some(known)) if properties.others.get(known).is_some() => return Err(twice()),
+                (_, Some(known)) => {
+                    if let Some(value) = map.next_value::<Option<serde_json::Value>>()? {
+                        properties.others.0.push((known, value));
+                    }
+                }
+                (_, None) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(properties)
     }
 }
 
@@ -184,6 +249,21 @@ impl Coordinates {
             polygons.push(Polygon::new(rings).ok_or_else(|| format!("[{polygon}]: has no ring"))?);
         }
         Ok(polygons)
+    }
+}
+
+impl Coordinates {
+    fn into_stretches(self, half_width_m: f64) -> Result<Vec<Stretch>, String> {
+        let mut stretches = Vec::new();
+        let mut first = 0;
+        for (line, &last) in self.ring_ends.iter().enumerate() {
+            let corners = &self.corners[first..last as usize];
+            let cut = check_edges(corners).and_then(|()| corridor::stretches(corners, half_width_m));
+            let of_many = |what| if self.depth == 1 { format!(": {what}") } else { format!("[{line}]: {what}") };
+            stretches.extend(cut.map_err(of_many)?);
+            first = last as usize;
+        }
+        Ok(stretches)
     }
 }
 

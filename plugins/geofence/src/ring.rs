@@ -6,6 +6,8 @@
 use geo::Coord;
 use geo::kernels::{Kernel, Orientation, RobustKernel};
 
+use crate::segment::{self, squared_distance_to_origin};
+
 /// Metres of a degree of latitude on the sphere that `geo`'s haversine uses too.
 pub const METRES_PER_DEGREE: f64 = 6_371_008.8 * std::f64::consts::PI / 180.0;
 /// Edges that are looked at without bands.
@@ -186,6 +188,26 @@ impl Ring {
         let (low, high) = (self.band(south, bands), self.band(north, bands));
         self.edges[self.starts[low] as usize..self.starts[high + 1] as usize].iter().any(|&edge| near(edge as usize))
     }
+
+    /// True when the straight way between two positions touches an edge or a corner; exact for the corners as they are.
+    #[must_use]
+    pub fn meets(&self, way: [Coord<f64>; 2]) -> bool {
+        let Bounds { min, max } = segment::bounds(way[0], way[1]);
+        if max.x < self.bounds.min.x
+            || min.x > self.bounds.max.x
+            || max.y < self.bounds.min.y
+            || min.y > self.bounds.max.y
+        {
+            return false;
+        }
+        let meets = |edge: usize| segment::meet(way, [self.corners[edge], self.corners[edge + 1]]);
+        if self.starts.is_empty() {
+            return (0..self.corners.len() - 1).any(meets);
+        }
+        let bands = self.starts.len() - 1;
+        let (low, high) = (self.band(min.y, bands), self.band(max.y, bands));
+        self.edges[self.starts[low] as usize..self.starts[high + 1] as usize].iter().any(|&edge| meets(edge as usize))
+    }
 }
 
 /// Counts the edges that a ray to the east crosses.
@@ -223,13 +245,4 @@ impl Crossings {
         }
         false
     }
-}
-
-/// Of the origin to the segment.
-fn squared_distance_to_origin(from: Coord<f64>, to: Coord<f64>) -> f64 {
-    let along = to - from;
-    let length = along.x * along.x + along.y * along.y;
-    let at = if length > 0.0 { (-(from.x * along.x + from.y * along.y) / length).clamp(0.0, 1.0) } else { 0.0 };
-    let nearest = from + along * at;
-    nearest.x * nearest.x + nearest.y * nearest.y
 }

@@ -4,14 +4,18 @@ use geo::Coord;
 use plugin_sdk::{Description, Proposal, Proposals, Reading, Rows, Rule, kind, log};
 
 use crate::config::{Config, SCHEMA};
+use crate::migration;
 use crate::state::{ROW_BYTES, Row, VERSION};
-use crate::transition::{self, Change, Fix, Kind};
+use crate::step::{self, Fix};
+use crate::transition::{Change, Kind};
+use crate::zones::Met;
 
 /// The geofence rule with its config.
 pub struct Geofence {
     config: Config,
     /// Kept between readings to save allocations.
     covering: Vec<u32>,
+    met: Vec<Met>,
     changes: Vec<Change>,
     /// Readings of vehicles that were in more zones than a row has slots.
     overflows: u64,
@@ -52,7 +56,7 @@ impl Rule for Geofence {
 
     fn configure(config: &str) -> Result<Self, String> {
         let config = Config::parse(config)?;
-        Ok(Self { config, covering: Vec::new(), changes: Vec::new(), overflows: 0 })
+        Ok(Self { config, covering: Vec::new(), met: Vec::new(), changes: Vec::new(), overflows: 0 })
     }
 
     fn evaluate(&mut self, readings: &[Reading], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String> {
@@ -65,18 +69,25 @@ impl Rule for Geofence {
             }
             let mut row = Row::new(rows.of(reading))?;
             self.config.zones.find_covering(place, &mut self.covering);
-            let fix = Fix { time_ms: reading.event_time_ms, place, covering: &self.covering };
-            let Config { zones, settings } = &self.config;
-            let without_slot = transition::apply(zones, settings, &mut row, &fix, &mut self.changes);
+            let (altitude, time_ms) = (reading.altitude, reading.event_time_ms);
+            if self.config.zones.have_conditions() {
+                self.covering.retain(|&zone| self.config.zones.admits(zone, altitude, time_ms));
+            }
+            let fix = Fix { time_ms, place, altitude, speed: reading.speed, covering: &self.covering };
+            let without_slot = step::apply(&self.config, &mut row, &fix, &mut self.met, &mut self.changes);
+            let zones = &self.config.zones;
             for change in self.changes.drain(..) {
                 proposals.push(Proposal {
                     reading: index as u32,
                     kind: match change.kind {
                         Kind::Exit => kind::EXITED,
                         Kind::Enter => kind::ENTERED,
+                        Kind::Crossed => kind::CROSSED,
+                        Kind::Dwell => kind::DWELL,
+                        Kind::Overspeed => kind::OVERSPEED,
                     },
                     event_time_ms: change.time_ms,
-                    value: f64::NAN,
+                    value: change.value,
                     subject: zones.id(change.zone).to_owned(),
                     details: None,
                 });
@@ -86,5 +97,9 @@ impl Rule for Geofence {
             }
         }
         Ok(())
+    }
+
+    fn migrate(from_version: u32, row_bytes: u32, rows: &[u8]) -> Result<Vec<u8>, String> {
+        migration::migrate(from_version, row_bytes, rows)
     }
 }

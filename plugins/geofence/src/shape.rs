@@ -2,7 +2,11 @@
 
 use geo::{Coord, Distance, Haversine, Point};
 
+use crate::corridor::Stretch;
 use crate::ring::{Bounds, METRES_PER_DEGREE, Ring, Side};
+
+/// Steps in search of the nearest place of a way of some kilometres, each leaves two thirds: to less than a millimetre.
+const NEAREST_STEPS: usize = 50;
 
 /// The area of a zone.
 pub enum Shape {
@@ -10,6 +14,8 @@ pub enum Shape {
     Area(Vec<Polygon>),
     /// A circle on the sphere.
     Circle(Circle),
+    /// Corridors or gates.
+    Lines(Vec<Stretch>),
 }
 
 /// A ring and its holes.
@@ -48,6 +54,12 @@ impl Polygon {
     #[must_use]
     pub fn is_near(&self, place: Coord<f64>, metres: f64) -> bool {
         self.outer.is_near(place, metres) || self.holes.iter().any(|hole| hole.is_near(place, metres))
+    }
+
+    /// True when the straight way between two positions touches an edge, of a hole too.
+    #[must_use]
+    pub fn meets(&self, way: [Coord<f64>; 2]) -> bool {
+        self.outer.meets(way) || self.holes.iter().any(|hole| hole.meets(way))
     }
 }
 
@@ -93,5 +105,23 @@ impl Circle {
     #[must_use]
     pub fn is_near(&self, place: Coord<f64>, metres: f64) -> bool {
         Haversine.distance(self.centre, place.into()) <= self.radius_m + metres
+    }
+
+    /// True when the straight way between two positions, of some kilometres, comes within the radius.
+    #[must_use]
+    pub fn meets(&self, way: [Coord<f64>; 2]) -> bool {
+        let place = |at: f64| way[0] + (way[1] - way[0]) * at;
+        let distance = |at: f64| Haversine.distance(self.centre, place(at).into());
+        // Along so short a way the distance falls and then rises.
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..NEAREST_STEPS {
+            let (one, other) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
+            if distance(one) <= distance(other) {
+                high = other;
+            } else {
+                low = one;
+            }
+        }
+        distance(low) <= self.radius_m
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use geo::{Coord, Intersects, LineString, Point};
 use geofence::ring::{Ring, Side};
 use geofence::shape::Polygon;
-use geofence::state::{Phase, ROW_BYTES, Row, SLOTS, Slot};
+use geofence::state::{Phase, ROW_BYTES, Row, SLOTS, Slot, Speeding};
 use plugin_sdk::{Reading, Rows};
 use proptest::prelude::*;
 
@@ -136,10 +136,22 @@ proptest! {
 
     /// Slots come out of a row as they went in.
     #[test]
-    fn rows_keep_slots(slots in prop::collection::vec((1_u64.., 0_u8..3, -(1_i64 << 50)..1 << 50), 0..SLOTS), gone in 0..SLOTS) {
+    fn rows_keep_slots(
+        slots in prop::collection::vec((1_u64.., 0_u8..5, -(1_i64 << 50)..1 << 50, any::<i64>(), any::<bool>()), 0..SLOTS),
+        gone in 0..SLOTS,
+    ) {
         let mut slots: Vec<Slot> = slots
             .into_iter()
-            .map(|(zone, phase, since_ms)| Slot { zone, phase: [Phase::Entering, Phase::Inside, Phase::Leaving][usize::from(phase)], since_ms })
+            .map(|(zone, phase, since_ms, of_phase_ms, dwelt)| {
+                let phase = match phase {
+                    0 => Phase::Entering,
+                    1 => Phase::Inside(Speeding::Under),
+                    2 => Phase::Inside(Speeding::Over { since_ms: of_phase_ms }),
+                    3 => Phase::Inside(Speeding::Told),
+                    _ => Phase::Leaving { since_ms: of_phase_ms },
+                };
+                Slot { zone, since_ms, phase, dwelt }
+            })
             .collect();
         let mut bytes = [0; ROW_BYTES];
         let mut row = Row::new(&mut bytes).unwrap();
