@@ -1,23 +1,32 @@
 //! Puts the parts together, runs them, and takes them down in order.
 
 use crate::cloud_ingest::{CloudIngest, CloudIngestError, EdgeRegistry, EdgeTenants, PluginBytes};
+use crate::cloud_rules;
 use crate::config::{CloudConfig, ConfigError};
+use crate::plugin_reports::{PluginReports, UsageError};
 use crate::projections::latest::Latest;
 use crate::registry::{Registry, StorageError};
 use crate::serving::{self, Edges, KnownEdge, Listener};
 use bytes::Bytes;
 use event_log::{EventLog, RedbLog, RedbOptions};
+use fleet_wire::control::DeploymentStatus;
 use observability::Observability;
 use plugin_host::{EngineConfig, PluginEngine};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::{Clock, Logs, NoPlugins, Runtime, system_clock};
+use tokio_util::task::TaskTracker;
+use vehicle_runtime::{Clock, Logs, Runtime, RuntimeConfig, system_clock};
 
 /// Where the program says which addresses it listens on, in the data folder.
 const ADDRESSES_FILE: &str = "addresses.json";
+
+/// How often it is asked whether trials go on: edges tell of them as often.
+const TRIALS_FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the cloud could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +46,9 @@ pub enum CloudError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] StorageError),
+    /// What edges reported of their rules.
+    #[error(transparent)]
+    PluginReports(#[from] UsageError),
     /// The vehicles.
     #[error("the vehicles cannot be brought back: {0}")]
     Runtime(#[from] vehicle_runtime::StartError),
@@ -59,6 +71,7 @@ pub struct Cloud {
     config: CloudConfig,
     logs: Logs,
     registry: Registry,
+    plugin_reports: PluginReports,
     edges: Arc<EdgeRegistry>,
     edge_tenants: EdgeTenants,
     latest: Arc<Latest>,
@@ -85,22 +98,27 @@ impl Cloud {
             let logs = Logs { telemetry: open(&opened, "telemetry.redb")?, events: open(&opened, "events.redb")? };
             let cache_dir = Some(opened.join("plugin-cache"));
             let engine = PluginEngine::new(EngineConfig { cache_dir, ..EngineConfig::default() })?;
+            let plugin_reports = PluginReports::open(logs.events.clone(), opened_clock.clone())?;
             let registry = Registry::open(&opened, logs.events.clone(), engine, signers, opened_clock)?;
-            Ok::<_, CloudError>((logs, registry))
+            Ok::<_, CloudError>((logs, registry, plugin_reports))
         });
-        let (logs, registry) = opening.await??;
+        let (logs, registry, plugin_reports) = opening.await??;
         let edge_tenants = config.edge_tenants().map_err(ConfigError::from)?;
-        let ingest = CloudIngest::bind(config.cloud_ingest.clone(), edge_tenants.clone())?;
+        let (audit, reports) = (registry.audit().clone(), plugin_reports.clone());
+        let ingest = CloudIngest::bind(config.cloud_ingest.clone(), edge_tenants.clone(), audit, reports)?;
         let listen = config.serving.listen;
         let listener = Listener::bind(listen).map_err(|error| CloudError::Bind(listen, error))?;
         let latest = Arc::new(Latest::default());
-        let actors = config.actors.clone();
-        let runtime = Runtime::start(actors, logs.clone(), latest.clone(), Arc::new(NoPlugins), clock.clone()).await?;
+        let budgets = config.budgets.clone();
+        let actors = RuntimeConfig { budgets, others_append_events: true, ..config.actors.clone() };
+        let (plugins, audit) = (Arc::new(registry.clone()), registry.audit().clone());
+        let runtime = Runtime::start(actors, logs.clone(), latest.clone(), plugins, clock.clone(), audit).await?;
         let edges = Arc::new(EdgeRegistry::new(clock.clone()));
         let cloud = Self {
             config,
             logs,
             registry,
+            plugin_reports,
             edges,
             edge_tenants,
             latest,
@@ -124,15 +142,31 @@ impl Cloud {
         let drain = self.config.drain();
         let (chain, private_key) = self.config.serving.identity()?;
         let observability = self.observability.clone();
+        let stop = shutdown.child_token();
+        let rules = TaskTracker::new();
+        let here = cloud_rules::start(
+            &self.registry,
+            self.runtime.clone(),
+            self.plugin_reports.clone(),
+            self.clock.clone(),
+            &rules,
+            &stop,
+        );
+        rules.close();
+        let known_edges: Arc<dyn Edges> = Arc::new(KnownEdges {
+            edges: self.edges.clone(),
+            tenants: self.edge_tenants,
+            here,
+            clock: self.clock.clone(),
+        });
+        let trials = follow_trials(self.registry.clone(), known_edges.clone(), stop.clone());
+        let mut trials = tokio::spawn(trials);
         let parts = serving::Parts {
             logs: self.logs.clone(),
             latest: self.latest,
             registry: self.registry.clone(),
-            edges: Arc::new(KnownEdges {
-                edges: self.edges.clone(),
-                tenants: self.edge_tenants,
-                clock: self.clock.clone(),
-            }),
+            plugin_reports: self.plugin_reports,
+            edges: known_edges,
             api_keys: self.config.api_keys,
             open_metrics: self.config.serving.open_metrics,
             metrics_text: Box::new(move || observability.metrics_text()),
@@ -140,7 +174,6 @@ impl Cloud {
             heartbeat: None,
         };
         let deadlines = self.config.serving.deadlines;
-        let stop = shutdown.child_token();
         let deployments = self.registry.deployments();
         let plugins = Arc::new(Components(self.registry));
         let mut serving = tokio::spawn(serving::run(parts, self.listener, chain, private_key, deadlines, stop.clone()));
@@ -159,6 +192,8 @@ impl Cloud {
                 tracing::error!(%error, "the vehicles did not stop well; the next start applies readings again");
             }
         };
+        end_of(&mut trials).await;
+        rules.wait().await;
         let draining = drained(end_of(&mut serving), end_of(&mut ingest), vehicles);
         match tokio::time::timeout(drain, draining).await {
             Ok(()) => tracing::info!("stopped"),
@@ -183,6 +218,19 @@ impl Cloud {
             std::fs::rename(&part, data_dir.join(ADDRESSES_FILE))
         };
         write().map_err(|error| CloudError::DataDir(data_dir.display().to_string(), error))
+    }
+}
+
+/// Trials go on and end, until `stop`. A change that began is made.
+async fn follow_trials(registry: Registry, edges: Arc<dyn Edges>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(TRIALS_FOLLOWED_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        registry.follow_trials(|record, trial| serving::seen_trial(&*edges, record, trial)).await;
     }
 }
 
@@ -215,6 +263,8 @@ fn open(data_dir: &Path, name: &'static str) -> Result<Arc<dyn EventLog>, CloudE
 struct KnownEdges {
     edges: Arc<EdgeRegistry>,
     tenants: EdgeTenants,
+    /// How what runs in the cloud stands.
+    here: watch::Receiver<Vec<DeploymentStatus>>,
     clock: Clock,
 }
 
@@ -236,6 +286,10 @@ impl Edges for KnownEdges {
             }
         };
         self.edges.edges().into_iter().map(known).collect()
+    }
+
+    fn here(&self) -> Vec<DeploymentStatus> {
+        self.here.borrow().clone()
     }
 }
 

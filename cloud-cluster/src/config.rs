@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vehicle_runtime::RuntimeConfig;
+use vehicle_runtime::{BudgetConfig, RuntimeConfig};
 
 /// Deadlines that make sense, milliseconds.
 const DEADLINE_MS: std::ops::RangeInclusive<u64> = 50..=3_600_000;
@@ -40,6 +40,9 @@ pub struct CloudConfig {
     /// The vehicles' actors.
     #[serde(default)]
     pub actors: RuntimeConfig,
+    /// What rules that run here may use.
+    #[serde(default)]
+    pub budgets: BudgetConfig,
     /// Logs, metrics, traces.
     #[serde(default)]
     pub observability: ObservabilityConfig,
@@ -176,9 +179,10 @@ impl CloudConfig {
                 return Err(value_error("api_keys.name", &key.name, "another key has the same sha256".into()));
             }
         }
-        let of = |section, (key, reason)| ConfigError::Section { key: format!("{section}.{key}"), reason };
-        self.actors.check().map_err(|wrong| of("actors", wrong))?;
-        self.observability.check().map_err(|wrong| of("observability", wrong))
+        let of = |section, key: &str, reason| ConfigError::Section { key: format!("{section}.{key}"), reason };
+        self.actors.check().map_err(|(key, reason)| of("actors", key, reason))?;
+        self.budgets.check().map_err(|(key, reason)| of("budgets", &key, reason))?;
+        self.observability.check().map_err(|(key, reason)| of("observability", key, reason))
     }
 }
 

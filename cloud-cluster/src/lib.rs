@@ -9,8 +9,10 @@
 
 pub mod cloud;
 pub mod cloud_ingest;
+mod cloud_rules;
 pub mod config;
 pub mod metrics;
+pub mod plugin_reports;
 pub mod preview;
 pub mod projections;
 mod quic_endpoint;

@@ -2,7 +2,7 @@
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ListenConfig};
-use crate::deployments::{Deployer, PluginStore};
+use crate::deployments::{EdgePlugins, PluginStore};
 use crate::device_link::credentials::Credentials;
 use crate::device_link::{Door, http, listener, mqtt, tls};
 use crate::metrics::Counts;
@@ -23,7 +23,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::{Clock, Logs, NoSink, PluginSource, Runtime, system_clock};
+use vehicle_runtime::{
+    AuditTrail, Clock, Deployer, Logs, NoSink, PluginReports, PluginSource, Runtime, RuntimeConfig, system_clock,
+};
 
 /// File in the data folder that says where the listeners are.
 pub const ADDRESSES_FILE: &str = "addresses.json";
@@ -86,7 +88,9 @@ impl Node {
 
         let store = Arc::new(open_plugins(&config).await?);
         let source: Arc<dyn PluginSource> = store.clone();
-        let runtime = Runtime::start(config.actors.clone(), logs.clone(), Arc::new(NoSink), source, clock.clone())
+        let audit = AuditTrail::new(logs.events.clone(), clock.clone(), &fleet_model::audit::edge(&config.edge));
+        let actors = RuntimeConfig { budgets: config.budgets.clone(), ..config.actors.clone() };
+        let runtime = Runtime::start(actors, logs.clone(), Arc::new(NoSink), source, clock.clone(), audit)
             .await
             .context("the actors cannot be started")?;
         let counts = Arc::new(Counts::default());
@@ -242,11 +246,14 @@ fn start_uplink(
 ) -> (watch::Receiver<Vec<DeploymentStatus>>, Option<uplink::UplinkHandle>) {
     let (status, status_seen) = watch::channel(EdgeStatus::default());
     let (link, handle) = uplink::link(config.edge.clone(), SOFTWARE.to_owned(), status_seen);
+    let supply = EdgePlugins { store: store.clone(), fetch: Arc::new(handle.clone()) };
     // Also without a cloud: it reports what runs from before.
-    let (deployer, deployments) =
-        Deployer::new(sources.runtime.clone(), store.clone(), handle.deployments.clone(), Arc::new(handle.clone()));
+    let (deployer, deployments) = Deployer::new(sources.runtime.clone(), supply, handle.deployments.clone());
     tasks.spawn(status::publish(sources.clone(), deployments.clone(), status, ends.clone()));
     let Some(uplink) = &config.uplink else { return (deployments, None) };
+    let reports = PluginReports::new(sources.runtime.clone(), system_clock(), rand::random());
+    tasks.spawn(reports.clone().keep_days(ends.clone()));
+    let link = link.with_reports(reports);
     tasks.spawn(deployer.run(ends.clone()));
     tasks.spawn(uplink::run(uplink.clone(), logs.clone(), link, ends.clone()));
     (deployments, Some(handle))

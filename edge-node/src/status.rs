@@ -77,6 +77,7 @@ impl Sources {
             of(EventClass::Telemetry, self.logs.telemetry.bounds(Stream::TELEMETRY)),
             of(EventClass::Alerts, self.logs.events.bounds(Stream::ALERTS)),
             of(EventClass::Billing, self.logs.events.bounds(Stream::BILLING)),
+            of(EventClass::Audit, self.logs.events.bounds(Stream::AUDIT)),
         ]
     }
 }

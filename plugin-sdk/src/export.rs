@@ -83,6 +83,10 @@ macro_rules! export_plugin {
                     RESIDENT.with(|resident| resident.configure(&config))
                 }
 
+                fn migrates_from() -> Vec<u32> {
+                    <$rule as $crate::Rule>::MIGRATES_FROM.to_vec()
+                }
+
                 fn migrate(from_version: u32, row_bytes: u32, rows: Vec<u8>) -> Result<Vec<u8>, String> {
                     <$rule as $crate::Rule>::migrate(from_version, row_bytes, &rows)
                 }

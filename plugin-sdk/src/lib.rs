@@ -1,6 +1,6 @@
 //! What a rule author imports.
 //!
-//! A rule is a WebAssembly component for the contract in `wit/v1`. With this crate it is a type and a trait: say what the
+//! A rule is a WebAssembly component for the contract in `wit/v1.1`. With this crate it is a type and a trait: say what the
 //! rule is, make it from a config, and evaluate batches of readings. The state of a vehicle is a *row* of bytes that
 //! the host keeps, commits together with what the rule proposed, and brings along with the vehicle's next reading; so a
 //! rule keeps nothing else between batches, any instance may serve any vehicle, and a batch may be run twice.

@@ -2,7 +2,7 @@
 
 use crate::{Proposal, Reading};
 
-/// Codes of the kinds of events that a geofence proposes (see the contract in `wit/v1`).
+/// Codes of the kinds of events that a geofence proposes (see the contract in `wit/v1.1`).
 pub mod kind {
     /// The vehicle came into the zone.
     pub const ENTERED: u32 = 1;

@@ -60,6 +60,10 @@ impl Description {
 
 /// A rule. [`export_plugin!`](crate::export_plugin) makes a plugin of it.
 pub trait Rule: Sized + 'static {
+    /// The older state versions whose rows [`migrate`](Self::migrate) reads. A deployment over rows of another one is
+    /// refused before anything changes. Default: none.
+    const MIGRATES_FROM: &[u32] = &[];
+
     /// What the rule is.
     fn describe() -> Description;
 
@@ -78,7 +82,7 @@ pub trait Rule: Sized + 'static {
     /// Refuses the whole batch: rows and proposals are thrown away.
     fn evaluate(&mut self, readings: &[Reading], rows: &mut Rows, proposals: &mut Proposals) -> Result<(), String>;
 
-    /// Turns rows of an older state version into rows of this one.
+    /// Turns rows of an older state version into rows of this one. Rows of zeros are vehicles that were never seen.
     ///
     /// # Errors
     /// When it can't; the host then refuses the swap. That is the default.

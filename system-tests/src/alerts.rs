@@ -1,11 +1,31 @@
-//! What a partner received.
+//! What a partner received: alerts, or charges.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The part of an event that comparisons need.
+/// Which events a partner reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// What happened to vehicles.
+    Alerts,
+    /// What it costs.
+    Billing,
+}
+
+impl Class {
+    /// As the command line and statuses write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alerts => "alerts",
+            Self::Billing => "billing",
+        }
+    }
+}
+
+/// The part of an event, of whatever class, that comparisons need.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Alert {
     /// Made from its cause.
@@ -48,12 +68,17 @@ pub struct Plugin {
 /// Names the line that is no event.
 pub fn read(path: &Path) -> Result<Vec<Alert>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(number, line)| {
-            serde_json::from_str(line).with_context(|| format!("line {} of {}: {line}", number + 1, path.display()))
-        })
+    parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads NDJSON of events.
+///
+/// # Errors
+/// Names the line that is no event.
+pub fn parse(text: &str) -> Result<Vec<Alert>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(number, line)| serde_json::from_str(line).with_context(|| format!("line {}: {line}", number + 1)))
         .collect()
 }
 

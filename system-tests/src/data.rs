@@ -1,7 +1,9 @@
 //! The recordings and reference answers, where they are.
 
 use crate::skipped;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rust_decimal::Decimal;
+use serde::de::DeserializeOwned;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +66,23 @@ pub fn open(path: &Path) -> Result<Box<dyn Read>> {
 /// When it cannot be read.
 pub fn open_csv(path: &Path) -> Result<csv::Reader<Box<dyn Read>>> {
     Ok(csv::Reader::from_reader(open(path)?))
+}
+
+/// The rows of a CSV file, each by the names of its columns.
+///
+/// # Errors
+/// When it cannot be read, or a row lacks a column or has another type there.
+pub fn records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    open_csv(path)?.deserialize().collect::<Result<_, _>>().with_context(|| format!("read {}", path.display()))
+}
+
+/// A decimal as it is written, exactly.
+///
+/// # Errors
+/// Says what is none.
+pub fn decimal(text: &str) -> Result<Decimal> {
+    // It has an error type that is no std error.
+    text.parse().map_err(|error| anyhow!("{text:?} is no decimal: {error}"))
 }
 
 /// Rows below the header.

@@ -1,5 +1,6 @@
 //! One cloud and one edge as real processes, with certificates, keys, ports and files of their own.
 
+use crate::alerts::{self, Alert, Class};
 use crate::link::Link;
 use crate::process::{self, Process, wait_for};
 use crate::programs::Programs;
@@ -368,16 +369,25 @@ idle_timeout_ms = {idle_timeout_ms}
         Process::start("fleet-replay", self.replay().args(arguments).arg("--summary").arg(summary), &log)
     }
 
-    /// Follows the tenant's alerts as a partner does, into a file.
+    /// Follows the tenant's events of a class as a partner does, into a file.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn follow_alerts(&self, into: &Path) -> Result<Process> {
+    pub fn follow(&self, class: Class, into: &Path) -> Result<Process> {
         let file = File::create(into).with_context(|| format!("write {}", into.display()))?;
         let log = self.directory.join("partner.log");
         let mut command = self.drover();
-        command.args(["events", "--class", "alerts", "--follow", "--format", "ndjson"]);
+        command.args(["events", "--class", class.as_str(), "--follow", "--format", "ndjson"]);
         Process::start_with_output("drover events", &mut command, file, &log)
+    }
+
+    /// All events of a class that the cloud has.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn events(&self, class: Class) -> Result<Vec<Alert>> {
+        let mut command = self.drover();
+        alerts::parse(&self.run(command.args(["events", "--class", class.as_str(), "--format", "ndjson"]))?)
     }
 
     /// What `drover status` says.

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod alerts;
 pub mod data;
+pub mod engines;
 pub mod fleet;
 pub mod link;
 pub mod obd_drives;
@@ -16,6 +17,8 @@ pub mod programs;
 pub mod reference;
 pub mod scenario;
 pub mod skipped;
+pub mod taxi_trips;
+pub mod truck_tolls;
 
 pub use fleet::{Fleet, Semantics};
 pub use link::Link;

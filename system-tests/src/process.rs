@@ -168,14 +168,16 @@ fn append(log: &Path) -> Result<File> {
 }
 
 /// Ctrl-C on a terminal reaches the whole process group: the child gets one of its own, so that we decide when it ends.
-/// And when we are killed, nobody would end it: the kernel does.
+/// And when we are killed, nobody would end it: the kernel does. A shell that started us in the background has us ignore
+/// SIGINT, and the child would until it catches it.
 #[allow(unsafe_code)]
 fn end_with_us(command: &mut Command) {
     command.process_group(0);
-    // SAFETY: between fork and exec only prctl(2) is called, which is async-signal-safe.
+    // SAFETY: between fork and exec only prctl(2) and signal(2) are called, which are async-signal-safe.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
             Ok(())
         });
     }

@@ -64,7 +64,13 @@ impl Programs {
         self.plugins.join("maintenance.wasm")
     }
 
-    /// The same rule built again under another version.
+    /// Our pricing component.
+    #[must_use]
+    pub fn pricing(&self) -> PathBuf {
+        self.plugins.join("pricing.wasm")
+    }
+
+    /// The geofence built again under another version.
     #[must_use]
     pub fn geofence_rebuilt(&self) -> PathBuf {
         self.plugins.join(format!("geofence-{REBUILT_VERSION}.wasm"))

@@ -1,7 +1,7 @@
 //! The main job as one story: a fleet starts, gets its rule, a recording or a simulated town drives through it, the
 //! rule is swapped on the way, and everything that was sent arrives at a partner.
 
-use crate::alerts::{self, Alert};
+use crate::alerts::{self, Alert, Class};
 use crate::data;
 use crate::fleet::{DEPLOYMENT, Fleet, IDLE_TIMEOUT_MS, Semantics, Setup};
 use crate::process::{LOOK_AGAIN, Process, wait_for};
@@ -52,6 +52,8 @@ pub struct Scenario {
     pub plugin: Option<PathBuf>,
     /// A config of the geofence of one's own; `zones` is added when it has none.
     pub config: Option<PathBuf>,
+    /// What the partner reads, and the report counts as alerts.
+    pub class: Class,
     /// What the edge refuses, and whether the rule is plain.
     pub semantics: Semantics,
     /// `1`, `10` or `max`.
@@ -74,6 +76,7 @@ impl Scenario {
             drive,
             plugin: None,
             config: None,
+            class: Class::Alerts,
             semantics: Semantics::Normal,
             speed: "1".to_owned(),
             swap: None,
@@ -195,7 +198,7 @@ pub fn play(
     say(&format!("deploying {} as {DEPLOYMENT:?}", plugin.display()));
     fleet.deploy(&plugin, &config)?;
     let alerts_path = directory.join("alerts.ndjson");
-    let mut partner = fleet.follow_alerts(&alerts_path)?;
+    let mut partner = fleet.follow(scenario.class, &alerts_path)?;
 
     let total = match &scenario.drive {
         Drive::Recording { recording, .. } => data::rows(recording)?,
@@ -254,10 +257,11 @@ pub fn play(
     let status = fleet.wait_until_delivered(ARRIVED_WITHIN)?;
     let seconds = started.elapsed().as_secs_f64();
     let edge = fleet.edge_status()?;
-    wait_for_partner(&mut partner, &alerts_path, &edge)?;
+    let written = stream_figure(&edge, scenario.class.as_str(), "next");
+    wait_for_partner(&mut partner, &alerts_path, written)?;
     let received = alerts::read(&alerts_path)?;
     let summary = read_summary(&summary_path, stopped)?;
-    let report = report(&summary, &edge, &status, &received, seconds);
+    let report = report(&summary, &edge, &status, &received, written, seconds);
     std::fs::write(directory.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     fleet.stop()?;
     Ok(Outcome { report, alerts: received })
@@ -392,8 +396,7 @@ fn dealt_with(fleet: &Fleet) -> Result<u64> {
 
 /// The partner has everything when it has as many distinct events as the edge has written; then it is interrupted, as
 /// a person would do it.
-fn wait_for_partner(partner: &mut Process, alerts_path: &Path, edge: &Value) -> Result<()> {
-    let written = stream_figure(edge, "alerts", "next");
+fn wait_for_partner(partner: &mut Process, alerts_path: &Path, written: u64) -> Result<()> {
     wait_for("the partner's last alert", ARRIVED_WITHIN, || {
         partner.check_alive()?;
         let lines = std::fs::read(alerts_path)?.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -409,9 +412,8 @@ fn stream_figure(status: &Value, class: &str, field: &str) -> u64 {
     streams.iter().find(|stream| stream["class"] == class).and_then(|stream| stream[field].as_u64()).unwrap_or(0)
 }
 
-fn report(summary: &Value, edge: &Value, cloud: &Value, received: &[Alert], seconds: f64) -> Value {
+fn report(summary: &Value, edge: &Value, cloud: &Value, received: &[Alert], written: u64, seconds: f64) -> Value {
     let stream = stream_figure;
-    let written = stream(edge, "alerts", "next");
     let doubled = alerts::doubled(received) as u64;
     let distinct = received.len() as u64 - doubled;
     let counters = &edge["counters"];

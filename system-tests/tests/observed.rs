@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use system_tests::alerts::Class;
 use system_tests::fleet::{Fleet, Setup};
 use system_tests::process::wait_for;
 use system_tests::{Process, Programs, Semantics, admin, programs, skipped};
@@ -52,7 +53,7 @@ fn a_reading_is_one_trace_from_device_to_partner_in_a_foreign_collector() -> Res
     std::fs::write(&rule, format!(r#"{{"zones":{{"type":"FeatureCollection","features":[{everywhere}]}}}}"#))?;
     fleet.deploy(&programs.geofence(), &rule)?;
     let alerts = scratch.path().join("alerts.ndjson");
-    let mut partner = fleet.follow_alerts(&alerts)?;
+    let mut partner = fleet.follow(Class::Alerts, &alerts)?;
     let reading = r#"{"vehicle":"a","event_time":"2024-02-19T14:41:54Z","latitude":52.2,"longitude":21.0}"#;
     fleet.run(&mut post(&fleet, reading))?;
     wait_for("the partner's alert", DELIVERED_WITHIN, || {

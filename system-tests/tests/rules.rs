@@ -13,13 +13,138 @@ use system_tests::programs::with_plugin_languages;
 use system_tests::{Programs, Semantics, skipped};
 
 const SEEN_WITHIN: Duration = Duration::from_secs(30);
-const RULE: &str = "my-tariff";
 
-/// A reading of van-1 with this odometer, `second` seconds into the day.
-fn drive(fleet: &Fleet, second: u32, odometer: u32) -> Result<()> {
-    let reading = json!({"vehicle": "van-1", "event_time": format!("2026-05-04T08:00:{second:02}Z"), "latitude": 52.2,
-        "longitude": 21.0, "odometer": odometer});
-    post(fleet, &reading)
+/// Seconds into the day, and a signal of van-1 with its value.
+type Said = (u32, &'static str, f64);
+
+/// A customer's day with a rule of his own: what its language and its kind make different.
+struct Day {
+    rule: &'static str,
+    language: &'static str,
+    kind: &'static str,
+    /// Of the rule's events; events of the other class are none.
+    class: &'static str,
+    other_class: &'static str,
+    /// What the rule is deployed with, and what it is changed to.
+    configs: [Value; 2],
+    /// By the first config, by the second, and by the first again: what vehicles say, and what the rule tells of it.
+    stages: [(&'static [Said], &'static str); 3],
+    /// What `stages` say of an event.
+    told: fn(&Value) -> &Value,
+    /// The preview of the second config against the first, as JSON and as a page.
+    check_preview: fn(&Value, &str),
+}
+
+impl Day {
+    fn live(&self, programs: Programs, scratch: &Path, find_tools: impl Fn(&mut Command)) -> Result<()> {
+        let mut fleet = Fleet::start(programs, scratch, Setup::new(Semantics::Normal))?;
+        let project = scratch.join(self.rule);
+        let component = project.join(format!("{}.wasm", self.rule));
+        let new = ["plugin", "new", self.rule, "--kind", self.kind, "--lang", self.language, "--into"];
+        fleet.run(fleet.drover().args(new).arg(scratch))?;
+        let mut test = fleet.drover();
+        find_tools(test.args(["plugin", "test"]).arg(&project));
+        let tested = fleet.run(&mut test)?;
+        assert!(tested.contains("1 cases hold"), "{tested}");
+        let uploaded = fleet.run(fleet.drover().args(["plugin", "upload"]).arg(&component))?;
+        assert!(uploaded.contains(self.rule), "{uploaded}");
+
+        let [config, changed] = [0, 1].map(|number| scratch.join(format!("config-{number}.json")));
+        for (path, config) in [&config, &changed].into_iter().zip(&self.configs) {
+            std::fs::write(path, config.to_string())?;
+        }
+        // By what it calls itself: the component is there.
+        let version = format!("{}@0.1.0", self.rule);
+        let deploy = |fleet: &Fleet, config: &Path| {
+            fleet.run(fleet.drover().args(["deploy", self.rule, "--plugin", &version, "--config"]).arg(config))
+        };
+        deploy(&fleet, &config)?;
+        self.pass(&fleet, 0)?;
+        let event = &self.events(&fleet, self.class)?[0];
+        assert_eq!((&event["class"], &event["plugin"]["name"]), (&json!(self.class), &json!(self.rule)), "{event}");
+        assert_eq!(self.events(&fleet, self.other_class)?, [Value::Null; 0]);
+
+        let preview = |more: &[&str]| {
+            let mut preview = fleet.drover();
+            preview.args(["plugin", "preview"]).arg(&component).arg("--config").arg(&changed);
+            fleet.run(preview.args(["--against", self.rule]).args(more))
+        };
+        (self.check_preview)(&serde_json::from_str(&preview(&["--json"])?)?, &preview(&[])?);
+
+        // The change keeps what is remembered of each vehicle, and so does going back; a crash doubles nothing.
+        deploy(&fleet, &changed)?;
+        self.pass(&fleet, 1)?;
+        fleet.kill_edge()?;
+        fleet.start_edge()?;
+        fleet.run(fleet.drover().args(["rollback", self.rule]))?;
+        self.pass(&fleet, 2)?;
+        fleet.wait_until_delivered(SEEN_WITHIN)?;
+        assert_eq!(self.events(&fleet, self.class)?.len(), self.stages.len());
+        self.check_acts(&fleet)?;
+        fleet.stop()
+    }
+
+    /// Says what vehicles say in a stage, and waits until a partner reads what is told by then.
+    fn pass(&self, fleet: &Fleet, stage: usize) -> Result<()> {
+        for (second, signal, value) in self.stages[stage].0 {
+            let mut reading = json!({"vehicle": "van-1", "event_time": format!("2026-05-04T08:00:{second:02}Z"),
+                "latitude": 52.2, "longitude": 21.0});
+            reading[signal] = json!(value);
+            post(fleet, &reading)?;
+        }
+        let told = wait_for("what the rule tells", SEEN_WITHIN, || {
+            let events = self.events(fleet, self.class)?;
+            Ok((events.len() > stage).then_some(events))
+        })?;
+        let expected: Vec<&str> = self.stages[..=stage].iter().map(|(_, told)| *told).collect();
+        assert_eq!(told.iter().map(self.told).collect::<Vec<_>>(), expected);
+        Ok(())
+    }
+
+    /// Who did what that day: each act once and in order, though the edge was killed in between. What the cloud did and what
+    /// the edge did come on different ways.
+    fn check_acts(&self, fleet: &Fleet) -> Result<()> {
+        let lines = fleet.run(fleet.drover().args(["events", "--class", "audit", "--format", "ndjson"]))?;
+        let acts: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let of = |who: &str| -> Vec<(String, Option<u64>)> {
+            let its = acts.iter().filter(|act| act["who"] == who);
+            its.map(|act| (act["type"].as_str().unwrap_or("?").to_owned(), act["revision"].as_u64())).collect()
+        };
+        let expected = |acts: &[(&str, Option<u64>)]| -> Vec<(String, Option<u64>)> {
+            acts.iter().map(|(act, revision)| ((*act).to_owned(), *revision)).collect()
+        };
+        let asked = [
+            ("plugin.uploaded", None),
+            ("deployment.changed", Some(1)),
+            ("preview.run", None),
+            ("preview.run", None),
+            ("deployment.changed", Some(2)),
+            ("deployment.rolled_back", Some(3)),
+        ];
+        assert_eq!(of("demo"), expected(&asked));
+        let activated = [1, 2, 3].map(|revision| ("deployment.activated", Some(revision)));
+        assert_eq!(of("edge:depot-1"), expected(&activated));
+        assert_eq!(acts.len(), asked.len() + activated.len(), "{lines}");
+        assert!(acts.iter().all(|act| act["about"] == self.rule && act["outcome"] == "done"), "{lines}");
+
+        let table = fleet.run(fleet.drover().args(["events", "--class", "audit"]))?;
+        assert!(
+            table.starts_with("TIME ") && table.contains(&format!("deployment.rolled_back   {} #3", self.rule)),
+            "{table}"
+        );
+        let verified = fleet.run(fleet.drover().args(["audit", "verify"]))?;
+        let complete = |chain: &str, count: usize| {
+            verified.lines().any(|line| line.starts_with(chain) && line.contains(&format!("complete to {count},")))
+        };
+        assert!(complete("demo:", acts.len()) && complete("demo on depot-1", activated.len()), "{verified}");
+        Ok(())
+    }
+
+    /// What a partner reads.
+    fn events(&self, fleet: &Fleet, class: &str) -> Result<Vec<Value>> {
+        let lines = fleet.run(fleet.drover().args(["events", "--class", class, "--format", "ndjson"]))?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
 }
 
 fn post(fleet: &Fleet, readings: &Value) -> Result<()> {
@@ -35,85 +160,68 @@ fn post(fleet: &Fleet, readings: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The charges that a partner reads.
-fn charges(fleet: &Fleet) -> Result<Vec<Value>> {
-    let lines = fleet.run(fleet.drover().args(["events", "--class", "billing", "--format", "ndjson"]))?;
-    lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
-
-/// Waits until so many charges are there; their amounts.
-fn amounts(fleet: &Fleet, count: usize) -> Result<Vec<String>> {
-    wait_for("the charges", SEEN_WITHIN, || {
-        let charges = charges(fleet)?;
-        let amounts = charges.iter().map(|charge| charge["details"]["amount"].as_str().unwrap_or("?").to_owned());
-        Ok((charges.len() >= count).then(|| amounts.collect()))
-    })
-}
-
-fn config(directory: &Path, cents: u32) -> Result<std::path::PathBuf> {
-    let path = directory.join(format!("{cents}.json"));
-    std::fs::write(&path, json!({"cents": cents, "currency": "EUR"}).to_string())?;
-    Ok(path)
-}
-
 #[test]
 fn a_tariff_is_written_tried_seen_charged_changed_and_taken_back() -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let mut fleet = Fleet::start(Programs::beside_this_test()?, scratch.path(), Setup::new(Semantics::Normal))?;
-    let project = scratch.path().join(RULE);
-    let component = project.join(format!("{RULE}.wasm"));
-    fleet.run(fleet.drover().args(["plugin", "new", RULE, "--kind", "pricing", "--into"]).arg(scratch.path()))?;
-    let tested = fleet.run(fleet.drover().args(["plugin", "test"]).arg(&project))?;
-    assert!(tested.contains("1 cases hold"), "{tested}");
-
-    let deploy = |fleet: &Fleet, cents| -> Result<String> {
-        let config = config(scratch.path(), cents)?;
-        fleet.run(fleet.drover().args(["deploy", RULE, "--plugin"]).arg(&component).arg("--config").arg(config))
+    let day = Day {
+        rule: "my-tariff",
+        language: "rust",
+        kind: "pricing",
+        class: "billing",
+        other_class: "alerts",
+        configs: [json!({"cents": 31, "currency": "EUR"}), json!({"cents": 50, "currency": "EUR"})],
+        stages: [
+            (&[(0, "odometer", 120_400.0), (1, "odometer", 120_900.0), (2, "odometer", 124_100.0)], "1.24"),
+            (&[(3, "odometer", 125_000.0)], "0.50"),
+            (&[(4, "odometer", 127_000.0)], "0.62"),
+        ],
+        told: |charge| {
+            assert_eq!((&charge["type"], &charge["subject"]), (&json!("charge.line"), &json!("distance")));
+            &charge["details"]["amount"]
+        },
+        // What would dearer kilometres have changed?
+        check_preview: |preview, page| {
+            assert_eq!((&preview["readings"], &preview["changed"]["count"]), (&json!(3), &json!(1)), "{preview}");
+            let money = json!({"currency": "EUR", "live": "1.24", "candidate": "2.00", "difference": "0.76"});
+            assert_eq!(preview["money"][0], money);
+            assert_eq!(preview["money"][1]["vehicle"], "van-1");
+            assert!(page.contains("EUR: 1.24 -> 2.00 (+0.76)"), "{page}");
+        },
     };
-    deploy(&fleet, 31)?;
-    for (second, odometer) in [(0, 120_400), (1, 120_900), (2, 124_100)] {
-        drive(&fleet, second, odometer)?;
+    day.live(Programs::beside_this_test()?, tempfile::tempdir()?.path(), |_| ())
+}
+
+/// The same day in another language: a border in the north that is moved further north.
+#[test]
+fn a_border_in_javascript_is_written_tried_seen_told_moved_and_moved_back() -> Result<()> {
+    let programs = Programs::beside_this_test()?;
+    if !with_plugin_languages(&programs, &mut programs.command("drover")) {
+        skipped::note("the tools of other languages than Rust", "cargo xtask setup --plugin-languages");
+        return Ok(());
     }
-    assert_eq!(amounts(&fleet, 1)?, ["1.24"]);
-    let charge = &charges(&fleet)?[0];
-    assert_eq!(
-        (&charge["class"], &charge["type"], &charge["subject"]),
-        (&json!("billing"), &json!("charge.line"), &json!("distance"))
-    );
-    assert_eq!(charge["plugin"]["name"], RULE);
-    let alerts = fleet.run(fleet.drover().args(["events", "--class", "alerts", "--format", "ndjson"]))?;
-    assert_eq!(alerts, "", "a charge is no alert");
-
-    // What would dearer kilometres have changed?
-    let dearer = config(scratch.path(), 50)?;
-    let mut preview = fleet.drover();
-    preview.args(["plugin", "preview"]).arg(&component).arg("--config").arg(&dearer).args([
-        "--against",
-        RULE,
-        "--json",
-    ]);
-    let preview: Value = serde_json::from_str(&fleet.run(&mut preview)?)?;
-    assert_eq!((&preview["readings"], &preview["changed"]["count"]), (&json!(3), &json!(1)), "{preview}");
-    let money = json!({"currency": "EUR", "live": "1.24", "candidate": "2.00", "difference": "0.76"});
-    assert_eq!(preview["money"][0], money);
-    assert_eq!(preview["money"][1]["vehicle"], "van-1");
-    let mut page = fleet.drover();
-    page.args(["plugin", "preview"]).arg(&component).arg("--config").arg(&dearer).args(["--against", RULE]);
-    let page = fleet.run(&mut page)?;
-    assert!(page.contains("EUR: 1.24 -> 2.00 (+0.76)"), "{page}");
-
-    // The change keeps what each vehicle drove, and so does going back; a crash doubles no charge.
-    deploy(&fleet, 50)?;
-    drive(&fleet, 3, 125_000)?;
-    assert_eq!(amounts(&fleet, 2)?, ["1.24", "0.50"]);
-    fleet.kill_edge()?;
-    fleet.start_edge()?;
-    fleet.run(fleet.drover().args(["rollback", RULE]))?;
-    drive(&fleet, 4, 127_000)?;
-    assert_eq!(amounts(&fleet, 3)?, ["1.24", "0.50", "0.62"]);
-    fleet.wait_until_delivered(SEEN_WITHIN)?;
-    assert_eq!(charges(&fleet)?.len(), 3);
-    fleet.stop()
+    let day = Day {
+        rule: "my-border",
+        language: "javascript",
+        kind: "geofence",
+        class: "alerts",
+        other_class: "billing",
+        configs: [json!({"latitude": 52.2}), json!({"latitude": 52.4})],
+        stages: [
+            (&[(0, "latitude", 52.1), (1, "latitude", 52.3), (2, "latitude", 52.35)], "geofence.entered"),
+            // It was north of the old border, which its row says, and is not north of the new one.
+            (&[(3, "latitude", 52.36)], "geofence.exited"),
+            (&[(4, "latitude", 52.37)], "geofence.entered"),
+        ],
+        told: |alert| &alert["type"],
+        check_preview: |preview, page| {
+            assert_eq!((&preview["readings"], &preview["removed"]["count"]), (&json!(3), &json!(1)), "{preview}");
+            assert_eq!((&preview["added"]["count"], &preview["same"]), (&json!(0), &json!(0)), "{preview}");
+            assert!(page.contains("0 are added, 1 removed"), "{page}");
+        },
+    };
+    let tools = programs.clone();
+    day.live(programs, tempfile::tempdir()?.path(), |command| {
+        assert!(with_plugin_languages(&tools, command), "they were there before");
+    })
 }
 
 /// The same small rule in four languages: built, and its case holds in each. What they propose is the same to the byte but

@@ -122,7 +122,7 @@ fn pipeline(args: &Args) -> Result<()> {
 
 fn plugins() -> Result<()> {
     println!("plugins: the geofence component against the same code native, in pairs");
-    let component = crate::plugin_build::build_plugin("geofence", None)?;
+    let component = crate::plugin_build::build_plugin(&build::drover("release", "release")?, "geofence", None)?;
     let mut bench = workspace::cargo();
     // The whole workspace, so that it gets the features with which the programs were built.
     bench.args(["bench", "--workspace", "--bench", "geofence"]).env("DROVER_GEOFENCE", component);

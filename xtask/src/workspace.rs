@@ -31,6 +31,13 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// A program of ours, in the root of the repository, with the cargo that runs us.
+pub(crate) fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    command.current_dir(root());
+    command
+}
+
 /// The rustc that goes with [`cargo`].
 pub(crate) fn rustc() -> Command {
     Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))

@@ -11,17 +11,18 @@ use super::connection::{Shared, reset};
 use super::messages::{self, StreamError};
 use super::metrics;
 use super::registry::Connected;
-use super::validation::{FrameRefused, Validator};
+use super::validation::{Checked, FrameRefused, Validator};
 use bytes::{Bytes, BytesMut};
 use event_log::{Append, Commit, CommitError, EventLog, Source, SourcePosition, Stream, Ticket};
-use fleet_model::EventClass;
+use fleet_model::{AuditRecord, EdgeId, EventClass};
 use fleet_wire::control::{ClassReply, Code, OPENING_LEN_MAX};
 use fleet_wire::session::{Decision, Receiver, ReceiverError};
 use fleet_wire::{Frame, FrameError, FrameHeader, HEADER_LEN};
 use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use vehicle_runtime::AuditTrail;
 
 /// Commits of one stream that may wait for the disk at a time.
 const COMMITS_IN_FLIGHT_MAX: usize = 16;
@@ -129,11 +130,11 @@ async fn serve(
     let (due, dues) = mpsc::channel(COMMITS_IN_FLIGHT_MAX);
     // One place: a ring that was not heard yet stands for all after it.
     let (bell, rings) = mpsc::channel(1);
-    let lane = Lane { log: log.as_ref(), permits, stream, source, class, epoch };
+    let lane = Lane { log: log.as_ref(), audit: &shared.audit, edge, permits, stream, source, class, epoch };
     let mut acknowledged = std::pin::pin!(async {
         tokio::try_join!(settle(dues, &receiver, bell, class, connected), write_acks(send, &receiver, rings))
     });
-    let mut validator = Validator::new(connected.tenants.clone());
+    let mut validator = Validator::new(edge.clone(), connected.tenants.clone());
     let read = tokio::select! {
         // Before the frames have ended it ends only with an error: no frame would be acknowledged any more.
         failed = &mut acknowledged => return failed.map(drop),
@@ -147,6 +148,8 @@ async fn serve(
 /// Where a stream's frames go.
 struct Lane<'a> {
     log: &'a dyn EventLog,
+    audit: &'a AuditTrail,
+    edge: &'a EdgeId,
     permits: &'a Arc<Semaphore>,
     stream: Stream,
     source: Source,
@@ -155,9 +158,28 @@ struct Lane<'a> {
 }
 
 impl Lane<'_> {
+    fn position(&self, header: &FrameHeader) -> SourcePosition {
+        SourcePosition { source: self.source.clone(), epoch: self.epoch, first: header.first_offset }
+    }
+
+    /// Audit records go into the cloud's chains, one frame at a time; the ticket is settled already.
+    async fn take_over(&self, header: &FrameHeader, records: Vec<AuditRecord>) -> Ticket {
+        for record in records.iter().filter(|record| !record.is_whole()) {
+            // It is kept as it came: where a chain was broken is told by whoever verifies it.
+            metrics::count_broken_record();
+            tracing::error!(edge = %self.edge, number = record.link.number, act = record.act.act,
+                "an audit record of an edge was changed after it was recorded there");
+        }
+        let (settled, ticket) = oneshot::channel();
+        let taken = self.audit.take_over(self.edge, records, self.position(header)).await;
+        // Nobody else holds the other end.
+        let _ = settled.send(taken);
+        Ticket::new(ticket)
+    }
+
     fn submit(&self, frame: &Frame) -> Ticket {
         let header = frame.header();
-        let source = SourcePosition { source: self.source.clone(), epoch: self.epoch, first: header.first_offset };
+        let source = self.position(header);
         let bytes = frame.bytes().clone();
         let append = Append { stream: self.stream, count: header.count, bytes, source: Some(source) };
         self.log.submit(Commit { appends: vec![append], snapshots: Vec::new() })
@@ -181,10 +203,15 @@ async fn read_frames(
                 Due::Repeat
             }
             Decision::Commit => {
-                validator.check(&frame)?;
+                let header = *frame.header();
+                let checked = validator.check(&frame)?;
                 // The semaphore is never closed.
                 let Ok(permit) = lane.permits.clone().acquire_owned().await else { return Ok(()) };
-                Due::Commit { ticket: lane.submit(&frame), header: *frame.header(), permit }
+                let ticket = match checked {
+                    Checked::AsItCame => lane.submit(&frame),
+                    Checked::Audit(records) => lane.take_over(&header, records).await,
+                };
+                Due::Commit { ticket, header, permit }
             }
         };
         if due.send(next).await.is_err() {

@@ -3,11 +3,13 @@
 use super::broken::Breakage;
 use super::complaints::Complaints;
 use super::edge_tenants::{EdgeTenants, Tenants};
+use super::first_time::FirstTime;
 use super::identity::edge_of;
 use super::messages::{self, StreamError};
 use super::reason::explain;
 use super::registry::{Connected, EdgeRegistry};
 use super::{PluginBytes, class_stream, control_stream, metrics, plugin_stream};
+use crate::plugin_reports::PluginReports;
 use fleet_model::{EdgeId, EventClass};
 use fleet_wire::control::{self, Code, EncodedSet, Hello, StreamOpen, ToEdge};
 use fleet_wire::frame::RECORD_VERSION;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use vehicle_runtime::Logs;
+use vehicle_runtime::{AuditTrail, Logs};
 
 /// From the first packet to the end of the handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,6 +35,9 @@ pub(super) const SOFTWARE: &str = concat!("drover-cloud ", env!("CARGO_PKG_VERSI
 /// What all connections work on.
 pub(super) struct Shared {
     pub(super) logs: Logs,
+    pub(super) audit: AuditTrail,
+    pub(super) plugin_reports: PluginReports,
+    pub(super) first_time: FirstTime,
     pub(super) edges: Arc<EdgeRegistry>,
     pub(super) edge_tenants: EdgeTenants,
     pub(super) deployments: watch::Receiver<EncodedSet>,
@@ -101,6 +106,11 @@ async fn welcome(connection: &Connection, shared: &Arc<Shared>) -> Result<(), Re
             return Err(Refusal(Code::Refused, reason));
         }
     };
+    let events = shared.logs.events.as_ref();
+    if let Err(error) = shared.first_time.came(events, &shared.audit, &edge, &hello.software).await {
+        // It is let in nevertheless: what it has to deliver matters more, and its next connection is recorded.
+        tracing::error!(%edge, %error, "an edge came for the first time, which could not be recorded");
+    }
     let welcome = ToEdge::Welcome { protocol: control::PROTOCOL, software: SOFTWARE.into() };
     if messages::write(&mut send, &welcome, control::MESSAGE_LEN_MAX).await.is_err() {
         return Ok(());

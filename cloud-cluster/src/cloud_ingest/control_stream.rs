@@ -1,8 +1,9 @@
-//! The control stream after hello: status in, deployments out.
+//! The control stream after hello: status and reports of rules in, deployments out.
 
 use super::connection::Shared;
 use super::messages::{self, StreamError};
 use super::registry::Connected;
+use fleet_model::TenantId;
 use fleet_wire::control::{self, EncodedSet, ToCloud};
 use quinn::{RecvStream, SendStream};
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ pub(super) async fn run(
     connected: Arc<Connected>,
 ) -> String {
     let ended =
-        tokio::try_join!(push_deployments(&mut send, &shared, &connected), receive_status(&mut recv, &connected));
+        tokio::try_join!(push_deployments(&mut send, &shared, &connected), receive(&mut recv, &shared, &connected));
     match ended {
         Err(error) => format!("control stream: {error}"),
     }
@@ -30,7 +31,7 @@ async fn push_deployments(
     let mut deployments = shared.deployments.clone();
     let mut sent: Option<EncodedSet> = None;
     loop {
-        let set = deployments.borrow_and_update().only(|tenant| connected.tenants.has(tenant));
+        let set = deployments.borrow_and_update().only(|spec| connected.is_for(spec));
         if !sent.as_ref().is_some_and(|sent| sent.is_same(&set)) {
             messages::write_set(send, &set, control::DEPLOYMENTS_LEN_MAX).await?;
             sent = Some(set);
@@ -42,10 +43,19 @@ async fn push_deployments(
     }
 }
 
-async fn receive_status(recv: &mut RecvStream, connected: &Connected) -> Result<Infallible, StreamError> {
+async fn receive(recv: &mut RecvStream, shared: &Shared, connected: &Connected) -> Result<Infallible, StreamError> {
+    let may_speak_for = |tenant: &TenantId| connected.tenants.has(tenant);
     loop {
         match messages::read(recv, control::MESSAGE_LEN_MAX).await? {
             ToCloud::Status(status) => connected.status(status),
+            ToCloud::PluginUsage(report) => {
+                let taken = shared.plugin_reports.take_usage(&connected.edge, report, may_speak_for).await;
+                if let Err(error) = taken {
+                    // Its next change or connection brings the sums again.
+                    tracing::error!(edge = %connected.edge, %error, "what its rules used was not stored");
+                }
+            }
+            ToCloud::PluginLines(report) => shared.plugin_reports.take_lines(&connected.edge, report, may_speak_for),
             ToCloud::Unknown => (),
         }
     }

@@ -15,6 +15,11 @@ pub(super) enum IdentityError {
     CommonNames(usize),
     #[error("the client certificate's common name is no edge: {0}")]
     NoEdge(String),
+    #[error(
+        "the client certificate's common name is \"{}\", which is how the cloud itself is listed: name the edge otherwise",
+        EdgeId::CLOUD
+    )]
+    CalledCloud,
 }
 
 /// The edge that the other side has proved to be. rustls has checked signature and validity.
@@ -26,5 +31,9 @@ pub(super) fn edge_of(connection: &quinn::Connection) -> Result<EdgeId, Identity
     let names: Vec<_> = parsed.subject().iter_common_name().collect();
     let [name] = names.as_slice() else { return Err(IdentityError::CommonNames(names.len())) };
     let name = name.as_str().map_err(|e| IdentityError::Malformed(e.to_string()))?;
-    EdgeId::new(name).map_err(|e| IdentityError::NoEdge(e.to_string()))
+    match EdgeId::new(name) {
+        Ok(edge) if edge.as_str() == EdgeId::CLOUD => Err(IdentityError::CalledCloud),
+        Ok(edge) => Ok(edge),
+        Err(error) => Err(IdentityError::NoEdge(error.to_string())),
+    }
 }

@@ -21,6 +21,8 @@ pub const INGEST_AGE_MS: &str = "drover_cloud_ingest_age_ms";
 pub const INGEST_STREAMS_REFUSED: &str = "drover_cloud_ingest_streams_refused";
 /// Connections refused, by stage.
 pub const INGEST_CONNECTIONS_REFUSED: &str = "drover_cloud_ingest_connections_refused";
+/// Audit records of edges whose hash is not that of what they say.
+pub const INGEST_AUDIT_BROKEN: &str = "drover_cloud_ingest_audit_broken";
 
 struct Instruments {
     frames: Counter<u64>,
@@ -30,6 +32,7 @@ struct Instruments {
     age_ms: Histogram<f64>,
     streams_refused: Counter<u64>,
     connections_refused: Counter<u64>,
+    audit_broken: Counter<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -60,6 +63,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .build(),
         streams_refused: counter(INGEST_STREAMS_REFUSED, "Class streams refused"),
         connections_refused: counter(INGEST_CONNECTIONS_REFUSED, "Connections of edges refused"),
+        audit_broken: counter(INGEST_AUDIT_BROKEN, "Audit records of edges that were changed after they were recorded"),
     }
 });
 
@@ -94,4 +98,8 @@ pub(super) fn count_stream_refused(class: EventClass, code: Code) {
 
 pub(super) fn count_refused(stage: &'static str) {
     INSTRUMENTS.connections_refused.add(1, &[KeyValue::new("stage", stage)]);
+}
+
+pub(super) fn count_broken_record() {
+    INSTRUMENTS.audit_broken.add(1, &[]);
 }

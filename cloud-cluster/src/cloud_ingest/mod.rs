@@ -7,7 +7,7 @@
 //! ```
 //! An acknowledgement means that the records are durable here and the edge's offset with them, in one transaction. The
 //! actors get readings from the log in the log's order, whichever edge they came from, so that a restart continues
-//! where they stood.
+//! where they stood. What edges recorded of their acts goes into the cloud's own chain.
 //!
 //! What no part of this module does: acknowledge before the commit, believe an edge's name that is not in its
 //! certificate, take a record of a tenant for which the edge may not speak, let one edge's bad frame touch another
@@ -21,6 +21,7 @@ mod config;
 mod connection;
 mod control_stream;
 mod edge_tenants;
+mod first_time;
 mod identity;
 mod messages;
 pub mod metrics;
@@ -35,6 +36,7 @@ pub use config::{CloudIngestConfig, CloudIngestConfigError};
 pub use edge_tenants::{EdgeEntry, EdgeTenants, EdgeTenantsError};
 pub use registry::{EdgeRegistry, EdgeView};
 
+use crate::plugin_reports::PluginReports;
 use crate::quic_endpoint;
 use bytes::Bytes;
 use connection::Shared;
@@ -48,7 +50,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use vehicle_runtime::Logs;
+use vehicle_runtime::{AuditTrail, Logs};
 
 /// Commits of telemetry that may wait for the disk at a time, over all edges. Bounds memory to that many frames, and
 /// keeps below the log's own queue, so that handing in a commit never blocks a thread.
@@ -89,21 +91,29 @@ pub struct CloudIngest {
     endpoint: Endpoint,
     config: CloudIngestConfig,
     edge_tenants: EdgeTenants,
+    audit: AuditTrail,
+    plugin_reports: PluginReports,
 }
 
 impl CloudIngest {
-    /// Reads the certificates and binds the socket. Needs a tokio runtime. `edge_tenants` says who may speak for whom.
+    /// Reads the certificates and binds the socket. Needs a tokio runtime. `edge_tenants` says who may speak for whom;
+    /// `audit` is the trail of the events log; `plugin_reports` takes what edges report of their rules.
     ///
     /// # Errors
     /// See [`CloudIngestError`].
-    pub fn bind(config: CloudIngestConfig, edge_tenants: EdgeTenants) -> Result<Self, CloudIngestError> {
+    pub fn bind(
+        config: CloudIngestConfig,
+        edge_tenants: EdgeTenants,
+        audit: AuditTrail,
+        plugin_reports: PluginReports,
+    ) -> Result<Self, CloudIngestError> {
         let (server, private_key) = (config.server()?, config.private_key()?);
         let bound = UdpSocket::bind(config.listen).and_then(|socket| {
             let known_again = quic_endpoint::config(&private_key, socket.local_addr()?);
             Endpoint::new(known_again, Some(server), socket, Arc::new(quinn::TokioRuntime))
         });
         let endpoint = bound.map_err(|error| CloudIngestError::Bind(config.listen, error))?;
-        Ok(Self { endpoint, config, edge_tenants })
+        Ok(Self { endpoint, config, edge_tenants, audit, plugin_reports })
     }
 
     /// The address that was bound.
@@ -129,6 +139,9 @@ impl CloudIngest {
         let telemetry: Arc<dyn EventLog> = logs.telemetry.clone();
         let shared = Arc::new(Shared {
             logs,
+            audit: self.audit.clone(),
+            plugin_reports: self.plugin_reports.clone(),
+            first_time: first_time::FirstTime::default(),
             edges,
             edge_tenants: self.edge_tenants.clone(),
             deployments,

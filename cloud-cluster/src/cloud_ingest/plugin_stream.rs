@@ -4,7 +4,7 @@ use super::connection::{Shared, reset};
 use super::messages;
 use super::registry::Connected;
 use bytes::Bytes;
-use fleet_wire::control::{Code, MESSAGE_LEN_MAX, PLUGIN_LEN_MAX, PluginReply};
+use fleet_wire::control::{Code, DeploymentSpec, MESSAGE_LEN_MAX, PLUGIN_LEN_MAX, PluginReply};
 use quinn::{RecvStream, SendStream};
 use std::sync::Arc;
 
@@ -39,10 +39,13 @@ pub(super) async fn run(
     }
 }
 
-/// Only what is deployed for one of the edge's tenants is given out.
+/// Only what the edge shall run or try is given out.
 async fn find(hash: &str, shared: &Arc<Shared>, connected: &Connected) -> Result<Bytes, String> {
-    let deployed = shared.deployments.borrow().only(|tenant| connected.tenants.has(tenant));
-    if !deployed.deployments.iter().any(|spec| spec.is_available() && spec.plugin_hash == hash) {
+    let deployed = shared.deployments.borrow().only(|spec| connected.is_for(spec));
+    let names = |spec: &DeploymentSpec| {
+        spec.plugin_hash == hash || spec.trial.as_ref().is_some_and(|trial| trial.plugin_hash == hash)
+    };
+    if !deployed.deployments.iter().any(|spec| spec.is_available() && names(spec)) {
         return Err("no deployment names it".into());
     }
     let (plugins, key) = (shared.plugins.clone(), hash.to_owned());

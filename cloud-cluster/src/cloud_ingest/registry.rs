@@ -1,8 +1,8 @@
 //! What the cloud knows about its edges, for status pages and deployments.
 
 use super::edge_tenants::Tenants;
-use fleet_model::{EdgeId, EventClass, Timestamp};
-use fleet_wire::control::{Code, EdgeStatus};
+use fleet_model::{EdgeId, EventClass, Place, Timestamp};
+use fleet_wire::control::{Code, DeploymentSpec, EdgeStatus};
 use parking_lot::Mutex;
 use quinn::{Connection, VarInt};
 use std::collections::BTreeMap;
@@ -133,6 +133,11 @@ pub(super) struct Connected {
 }
 
 impl Connected {
+    /// Whether this edge shall run it.
+    pub(super) fn is_for(&self, spec: &DeploymentSpec) -> bool {
+        spec.place == Place::Edge && self.tenants.has(&spec.tenant) && spec.depots.has(&self.edge)
+    }
+
     pub(super) fn status(&self, status: EdgeStatus) {
         self.registry.update(&self.edge, self.id, |entry| entry.view.status = Some(status));
         self.registry.changed();

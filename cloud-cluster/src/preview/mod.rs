@@ -15,7 +15,7 @@ pub use readings::Selection;
 use crate::preview::readings::{Piece, read};
 use event_log::{EventLog, ReadError};
 use fleet_model::{EventClass, EventId, VehicleKey, VehicleName};
-use plugin_host::{ConfiguredPlugin, InstantiateError, Rehearsal, RehearsalFigures, RehearsedAnswer};
+use plugin_host::{ConfiguredPlugin, InstantiateError, Rehearsal, RehearsalFigures, RehearseError, RehearsedAnswer};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,9 +46,12 @@ pub enum PreviewError {
         /// Why.
         what: String,
     },
-    /// A rule could not be started again.
+    /// A rule could not be started.
     #[error("the rule cannot be started: {0}")]
-    Rule(#[from] InstantiateError),
+    Start(#[from] InstantiateError),
+    /// A rule keeps failing, or could not be started again.
+    #[error("the rule cannot be tried further: {0}")]
+    Rule(#[from] RehearseError),
     /// It proposes more than can be compared.
     #[error("a rule proposed more than {EVENTS_MAX} events: choose a shorter time or fewer vehicles")]
     TooManyEvents,

@@ -5,10 +5,18 @@ use super::plugins::UploadError;
 use super::{DeploymentRecord, Registry, StorageError};
 use bytes::Bytes;
 use fleet_model::TenantId;
-use plugin_host::{ConfigError, ConfiguredPlugin, Plugin};
+use plugin_host::{ConfigError, ConfiguredPlugin, Plugin, PluginHash};
 use serde_json::Value;
 
 impl Registry {
+    /// The schema of a kept component's config. Waits for its turn: the component may have to be compiled again.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn config_schema(&self, plugin: PluginHash) -> Result<Value, StorageError> {
+        Ok(self.load(plugin).await?.descriptor().config_schema.clone())
+    }
+
     /// A tenant's component, named by `name@version` or its hash, with a config.
     ///
     /// # Errors

@@ -1,28 +1,42 @@
-//! The registry: components and deployments of each tenant, durable before they are answered.
+//! The registry: components, deployments and vehicles' tags of each tenant, durable before they are answered.
 //!
 //! A component's bytes and a config are files named after their hash; what refers to them is a record in the events
 //! log's snapshots, committed after the files are on the disk. Edges learn of changes by [`Registry::deployments`].
 //!
-//! Nothing is removed yet, and a deployment cannot be taken back, only replaced.
+//! Every change is an act: its audit record is part of its commit. Refusals are recorded by themselves.
+//!
+//! Nothing but tags is removed yet, and a deployment cannot be taken back, only replaced.
 
+mod acts;
 mod configured;
 mod deployments;
 mod files;
 mod plugins;
 mod publishing;
 mod record;
+mod rows;
 mod signers;
+mod supply;
+mod tags;
+mod target;
 #[cfg(test)]
 mod tests;
+mod trials;
 
-pub use deployments::{Changed, DeployError};
+pub use deployments::{Changed, DeployError, Wanted};
 pub use plugins::UploadError;
-pub use record::{DeploymentRecord, PluginRecord, Revision};
+pub use record::{
+    DeploymentRecord, EndedTrial, PluginRecord, PromotionRule, Revision, TagsRecord, TrialPlan, TrialRecord,
+};
 pub use signers::{PluginKey, PublicKey, SIGNED_PREFIX, SignatureError, Signers, SignersError, TenantEntry};
+pub use tags::{TAGGED_VEHICLES_PER_TENANT_MAX, TagError, Tagged};
+pub use target::{Target, VehicleTags};
+pub(crate) use trials::STAGE_S_MAX;
+pub use trials::{NextOfTrial, SeenTrial, differences_percent, next_of_trial};
 
 use event_log::{Commit, CommitError, EventLog, Snapshot};
 use files::Files;
-use fleet_model::{DeploymentName, TenantId};
+use fleet_model::{Act, DeploymentName, TenantId, audit};
 use fleet_wire::control::EncodedSet;
 use parking_lot::RwLock;
 use plugin_host::{PluginEngine, PluginHash};
@@ -31,7 +45,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
-use vehicle_runtime::Clock;
+use vehicle_runtime::{AuditTrail, Clock};
 
 /// Components of one tenant.
 const PLUGINS_PER_TENANT_MAX: usize = 1_000;
@@ -50,7 +64,7 @@ const CHECKS_WAITING_MAX: usize = 8;
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    log: Arc<dyn EventLog>,
+    audit: AuditTrail,
     engine: PluginEngine,
     signers: Signers,
     clock: Clock,
@@ -68,6 +82,8 @@ struct Inner {
 struct Known {
     plugins: BTreeMap<(TenantId, PluginHash), PluginRecord>,
     deployments: BTreeMap<(TenantId, DeploymentName), DeploymentRecord>,
+    /// Replaced as a whole, so that a page of vehicles is answered from one state of them.
+    tags: BTreeMap<TenantId, Arc<VehicleTags>>,
 }
 
 /// Why something could not be stored or read back. Nothing of the change took effect.
@@ -118,10 +134,14 @@ impl Registry {
             known.plugins.insert((record.tenant.clone(), record.hash), record);
         }
         for record in records::<DeploymentRecord>(&*log, record::DEPLOYMENTS)? {
-            known.deployments.insert((record.tenant.clone(), record.name.clone()), record);
+            known.deployments.insert((record.tenant.clone(), record.name.clone()), record.with_counts());
+        }
+        for record in records::<TagsRecord>(&*log, record::TAGS)? {
+            let tags = known.tags.entry(record.tenant).or_default();
+            Arc::make_mut(tags).set(record.vehicle, record.tags);
         }
         let registry = Self(Arc::new(Inner {
-            log,
+            audit: AuditTrail::new(log, clock.clone(), audit::DROVER),
             engine,
             signers,
             clock,
@@ -144,17 +164,28 @@ impl Registry {
         serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
     }
 
-    async fn commit(&self, key: Vec<u8>, record: &impl serde::Serialize) -> Result<(), StorageError> {
-        let value = serde_json::to_vec(record).map_err(|error| StorageError::Record {
-            key: String::from_utf8_lossy(&key).into(),
-            what: error.to_string(),
-        })?;
-        let snapshots = vec![Snapshot { key, value: Some(value.into()) }];
-        let log = self.0.log.clone();
-        let ticket = tokio::task::spawn_blocking(move || log.submit(Commit { snapshots, ..Commit::default() })).await?;
-        ticket.durable().await?;
+    /// The trail of the events log's acts: whoever else acts on that log uses it too.
+    #[must_use]
+    pub fn audit(&self) -> &AuditTrail {
+        &self.0.audit
+    }
+
+    /// Makes a record durable together with that of the act that it is.
+    async fn commit(&self, key: Vec<u8>, record: &impl serde::Serialize, act: Act) -> Result<(), StorageError> {
+        self.commit_all(vec![snapshot(key, record)?], act).await
+    }
+
+    /// The same of several records, which are one act.
+    async fn commit_all(&self, snapshots: Vec<Snapshot>, act: Act) -> Result<(), StorageError> {
+        self.0.audit.commit(Commit { snapshots, ..Commit::default() }, vec![act]).await?;
         Ok(())
     }
+}
+
+fn snapshot(key: Vec<u8>, record: &impl serde::Serialize) -> Result<Snapshot, StorageError> {
+    let value = serde_json::to_vec(record)
+        .map_err(|error| StorageError::Record { key: String::from_utf8_lossy(&key).into(), what: error.to_string() })?;
+    Ok(Snapshot { key, value: Some(value.into()) })
 }
 
 fn records<T: DeserializeOwned>(log: &dyn EventLog, prefix: &str) -> Result<Vec<T>, StorageError> {

@@ -38,7 +38,8 @@ pub enum UploadError {
 }
 
 impl Registry {
-    /// Checks a component and its signature (base64url), and keeps it. The second part of the answer says whether it is new.
+    /// Checks a component and its signature (base64url), and keeps it. The second part of the answer says whether it is
+    /// new. `by` is the name of the caller's key.
     ///
     /// # Errors
     /// See [`UploadError`].
@@ -47,23 +48,32 @@ impl Registry {
         tenant: TenantId,
         wasm: Bytes,
         signature: Option<String>,
+        by: String,
     ) -> Result<(PluginRecord, bool), UploadError> {
         let registry = self.clone();
         // On a task of its own: a client that goes away does not stop it between its commit and what memory says.
-        let upload = tokio::spawn(async move { registry.check_and_keep(tenant, wasm, signature).await });
+        let upload = tokio::spawn(async move {
+            let hash = PluginHash::of(&wasm);
+            let uploaded = registry.check_and_keep(&tenant, wasm, signature, &by).await;
+            if let Err(error) = &uploaded {
+                registry.upload_refused(&tenant, hash, error, &by).await;
+            }
+            uploaded
+        });
         upload.await.map_err(StorageError::from)?
     }
 
     async fn check_and_keep(
         &self,
-        tenant: TenantId,
+        tenant: &TenantId,
         wasm: Bytes,
         signature: Option<String>,
+        by: &str,
     ) -> Result<(PluginRecord, bool), UploadError> {
         let hash = PluginHash::of(&wasm);
         // Before anything of it is read.
-        let signed_by = self.0.signers.check(&tenant, &wasm, signature.as_deref())?;
-        if let Some(known) = self.plugin(&tenant, hash) {
+        let signed_by = self.0.signers.check(tenant, &wasm, signature.as_deref())?;
+        if let Some(known) = self.plugin(tenant, hash) {
             // It passed its checks before. Its file may have been lost since: these are its bytes.
             self.keep(wasm).await?;
             return Ok((known, false));
@@ -80,9 +90,10 @@ impl Registry {
             size: wasm.len() as u64,
             uploaded_time: (self.0.clock)(),
             signed_by,
+            uploaded_by: Some(by.to_owned()),
         };
         let _one = self.0.changing.lock().await;
-        let mine = self.plugins(&tenant);
+        let mine = self.plugins(tenant);
         if let Some(same) = mine.iter().find(|known| known.hash == hash) {
             return Ok((same.clone(), false));
         }
@@ -93,8 +104,8 @@ impl Registry {
             return Err(UploadError::TooMany);
         }
         self.keep(wasm).await?;
-        self.commit(record.key(), &record).await?;
-        self.0.known.write().plugins.insert((tenant, hash), record.clone());
+        self.commit(record.key(), &record, self.uploaded(&record, by)).await?;
+        self.0.known.write().plugins.insert((tenant.clone(), hash), record.clone());
         Ok((record, true))
     }
 

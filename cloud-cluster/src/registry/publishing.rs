@@ -4,10 +4,11 @@
 //! be read from the disk at the start is told as unavailable: left out, edges would end it, and told wrongly, they would
 //! change it. It harms no other deployment.
 
-use super::record::DeploymentRecord;
+use super::record::{DeploymentRecord, TrialRecord};
 use super::{Registry, StorageError};
-use fleet_model::{DeploymentName, TenantId};
-use fleet_wire::control::{ControlError, DEPLOYMENTS_LEN_MAX, DeploymentSpec, EncodedSet, EncodedSpec};
+use fleet_model::{DeploymentName, Scope, TenantId};
+use fleet_wire::control::{ControlError, DEPLOYMENTS_LEN_MAX, DeploymentSpec, EncodedSet, EncodedSpec, TrialSpec};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 impl Registry {
@@ -28,7 +29,10 @@ impl Registry {
                 Err(error) => {
                     tracing::error!(tenant = %record.tenant, deployment = %record.name, revision = record.current.revision, %error,
                         "a deployment is damaged: edges keep what they run of it until it is deployed again");
-                    set.with(EncodedSpec::new(spec(record, serde_json::Value::Null).unavailable()).map_err(unwritable)?)
+                    set.with(
+                        EncodedSpec::new(self.spec(record, serde_json::Value::Null).unavailable())
+                            .map_err(unwritable)?,
+                    )
                 }
             };
         }
@@ -45,6 +49,34 @@ impl Registry {
         if_it_fits(&self.0.published.borrow(), spec)
     }
 
+    /// What will be published when these deployments are for those vehicles and nothing else of them changes. Their configs
+    /// stay as they were told: one that is damaged on the disk meanwhile holds up no change of tags. Takes the time of
+    /// encoding them.
+    ///
+    /// # Errors
+    /// When not all deployments would fit into a message: then it must not be committed.
+    pub(super) fn published_for_others(
+        &self,
+        changed: &[(DeploymentRecord, Scope)],
+    ) -> Result<EncodedSet, PublishError> {
+        let told = self.0.published.borrow().clone();
+        let change_of = |told: &DeploymentSpec| {
+            changed.iter().find(|(record, _)| (&record.tenant, &record.name) == (&told.tenant, &told.name))
+        };
+        let deployments = told.deployments.iter().map(|told| match change_of(told) {
+            Some((record, vehicles)) => {
+                let spec = DeploymentSpec { vehicles: vehicles.clone(), changes: record.changes, ..(***told).clone() };
+                Ok(Arc::new(EncodedSpec::new(spec).map_err(unwritable)?))
+            }
+            None => Ok(told.clone()),
+        });
+        let set = EncodedSet::new(deployments.collect::<Result<_, StorageError>>()?);
+        match set.message_len() {
+            len if len > DEPLOYMENTS_LEN_MAX => Err(PublishError::TooLong { len }),
+            _ => Ok(set),
+        }
+    }
+
     /// Whether edges are told this deployment as it is.
     pub(super) fn is_available(&self, tenant: &TenantId, name: &DeploymentName) -> bool {
         let set = self.0.published.borrow();
@@ -52,8 +84,36 @@ impl Registry {
     }
 
     fn encoded(&self, record: &DeploymentRecord) -> Result<EncodedSpec, PublishError> {
-        let config = self.config(record.current.config)?;
-        Ok(EncodedSpec::new(spec(record, config)).map_err(unwritable)?)
+        let mut spec = self.spec(record, self.config(record.current.config)?);
+        if let Some(trial) = &record.trial {
+            let TrialRecord { revision, mode, .. } = trial;
+            spec.trial = Some(TrialSpec {
+                revision: revision.revision,
+                plugin_hash: revision.plugin.to_string(),
+                plugin_name: revision.plugin_name.clone(),
+                plugin_version: revision.plugin_version.clone(),
+                config: self.config(revision.config)?,
+                mode: *mode,
+            });
+        }
+        Ok(EncodedSpec::new(spec).map_err(unwritable)?)
+    }
+
+    fn spec(&self, record: &DeploymentRecord, config: serde_json::Value) -> DeploymentSpec {
+        DeploymentSpec {
+            tenant: record.tenant.clone(),
+            name: record.name.clone(),
+            revision: record.current.revision,
+            plugin_hash: record.current.plugin.to_string(),
+            plugin_name: record.current.plugin_name.clone(),
+            plugin_version: record.current.plugin_version.clone(),
+            config,
+            vehicles: record.current.target.resolved(&self.vehicle_tags(&record.tenant)),
+            trial: None,
+            changes: record.changes,
+            depots: record.current.depots.clone(),
+            place: record.place,
+        }
     }
 }
 
@@ -71,18 +131,6 @@ fn if_it_fits(set: &EncodedSet, spec: EncodedSpec) -> Result<EncodedSet, Publish
     match with.message_len() {
         len if len > DEPLOYMENTS_LEN_MAX => Err(PublishError::TooLong { len }),
         _ => Ok(with),
-    }
-}
-
-fn spec(record: &DeploymentRecord, config: serde_json::Value) -> DeploymentSpec {
-    DeploymentSpec {
-        tenant: record.tenant.clone(),
-        name: record.name.clone(),
-        revision: record.current.revision,
-        plugin_hash: record.current.plugin.to_string(),
-        plugin_name: record.current.plugin_name.clone(),
-        plugin_version: record.current.plugin_version.clone(),
-        config,
     }
 }
 

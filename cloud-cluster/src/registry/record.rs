@@ -4,8 +4,10 @@
 //! |-----------------------------------|----------------------|
 //! | `registry/plugin/<tenant>/<hash>` | [`PluginRecord`]     |
 //! | `registry/deployment/<tenant>/<name>` | [`DeploymentRecord`] |
+//! | `registry/tags/<tenant>/<vehicle>` | [`TagsRecord`], only while there are any |
 
-use fleet_model::{DeploymentName, TenantId, Timestamp};
+use super::target::Target;
+use fleet_model::{DeploymentName, Depots, Place, Share, Tags, TenantId, Timestamp, TrialMode, VehicleId};
 use plugin_host::{PluginHash, PluginKind};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 pub(super) const PLUGINS: &str = "registry/plugin/";
 /// Prefix of all keys of deployments.
 pub(super) const DEPLOYMENTS: &str = "registry/deployment/";
-/// Layout of both records.
+/// Prefix of all keys of vehicles' tags.
+pub(super) const TAGS: &str = "registry/tags/";
+/// Layout of all these records.
 pub(super) const VERSION: u32 = 1;
 
 /// A component that passed its checks.
@@ -38,6 +42,9 @@ pub struct PluginRecord {
     /// The key that signed it, by its name then; `None` when it was not signed.
     #[serde(default)]
     pub signed_by: Option<String>,
+    /// The API key that uploaded it, by its name then; `None` when that was not noted yet.
+    #[serde(default)]
+    pub uploaded_by: Option<String>,
 }
 
 /// A deployment with what it was before.
@@ -49,10 +56,76 @@ pub struct DeploymentRecord {
     pub tenant: TenantId,
     /// Its name.
     pub name: DeploymentName,
+    /// Where it decides. It stays there.
+    #[serde(default)]
+    pub place: Place,
     /// What shall run.
     pub current: Revision,
     /// What ran before, oldest first.
     pub history: Vec<Revision>,
+    /// What is tried beside it.
+    #[serde(default)]
+    pub trial: Option<TrialRecord>,
+    /// How the last trial ended that did not become live.
+    #[serde(default)]
+    pub ended_trial: Option<EndedTrial>,
+    /// The highest revision that was ever made, tried ones among them. 0 in records of before there were trials.
+    #[serde(default)]
+    pub last_revision: u64,
+    /// Counts changes of the record. 0 in records of before there were trials.
+    #[serde(default)]
+    pub changes: u64,
+}
+
+/// A revision on trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Which; for the depots and vehicles of the live one.
+    pub revision: Revision,
+    /// What was asked for.
+    pub plan: TrialPlan,
+    /// How far it is.
+    #[serde(flatten)]
+    pub mode: TrialMode,
+    /// Since when it is tried in this way.
+    pub since: Timestamp,
+}
+
+/// How a revision is to be tried before it is live. At least one of shadow and canary is asked for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrialPlan {
+    /// So long in the shadow, at least, seconds; `None`: not at all.
+    #[serde(default)]
+    pub shadow_s: Option<u64>,
+    /// Then for this share of the vehicles.
+    #[serde(default)]
+    pub canary: Option<Share>,
+    /// And for so long at least, seconds.
+    #[serde(default)]
+    pub canary_s: u64,
+    /// When it goes on by itself; `None`: when somebody says so.
+    #[serde(default)]
+    pub promote: Option<PromotionRule>,
+}
+
+/// When a trial goes on by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PromotionRule {
+    /// Of all that was proposed in the shadow, so many percent may differ.
+    pub max_differences_percent: f64,
+    /// So many readings it must have been shown, on all edges together.
+    pub min_readings: u64,
+}
+
+/// A trial that did not become live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndedTrial {
+    /// Which revision.
+    pub revision: u64,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub time: Timestamp,
 }
 
 /// One state of a deployment.
@@ -70,6 +143,25 @@ pub struct Revision {
     pub config: PluginHash,
     /// When it was made.
     pub changed_time: Timestamp,
+    /// In which depots.
+    #[serde(default)]
+    pub depots: Depots,
+    /// For which vehicles.
+    #[serde(flatten)]
+    pub target: Target,
+}
+
+/// The tags of a vehicle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TagsRecord {
+    /// 1.
+    pub record_version: u32,
+    /// Whose vehicle.
+    pub tenant: TenantId,
+    /// Which.
+    pub vehicle: VehicleId,
+    /// At least one.
+    pub tags: Tags,
 }
 
 impl PluginRecord {
@@ -81,5 +173,11 @@ impl PluginRecord {
 impl DeploymentRecord {
     pub(super) fn key(&self) -> Vec<u8> {
         format!("{DEPLOYMENTS}{}/{}", self.tenant, self.name).into_bytes()
+    }
+}
+
+impl TagsRecord {
+    pub(super) fn key(&self) -> Vec<u8> {
+        format!("{TAGS}{}/{}", self.tenant, self.vehicle).into_bytes()
     }
 }

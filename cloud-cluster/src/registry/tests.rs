@@ -5,9 +5,11 @@ use super::record::VERSION;
 use super::*;
 use bytes::Bytes;
 use event_log::MemoryLog;
-use fleet_model::Timestamp;
+use fleet_model::{Depots, Place, Timestamp};
 use plugin_host::{Compiler, EngineConfig, PluginKind};
 use serde_json::{Value, json};
+
+mod tagging;
 
 struct World {
     folder: tempfile::TempDir,
@@ -40,8 +42,10 @@ impl World {
             plugin_version: "1.0.0".into(),
             config: self.registry.0.configs.put(config.to_string().as_bytes()).unwrap(),
             changed_time: Timestamp(0),
+            depots: Depots::ALL,
+            target: Target::ALL,
         };
-        self.registry.change(tenant.parse().unwrap(), "zones".parse().unwrap(), next).await
+        self.registry.change(tenant.parse().unwrap(), "zones".parse().unwrap(), Place::Edge, next, "alice").await
     }
 
     fn config_file(&self, config: &Value) -> std::path::PathBuf {
@@ -68,7 +72,8 @@ async fn the_same_deployment_again_changes_nothing() {
     assert_eq!((again.record, again.created), (deployed.record, false));
     assert!(told.is_same(&world.registry.deployments().borrow()), "edges are not told anything");
     // So the revision before is another one.
-    let back = world.registry.rollback("demo".parse().unwrap(), "zones".parse().unwrap()).await.unwrap();
+    let back =
+        world.registry.rollback("demo".parse().unwrap(), "zones".parse().unwrap(), "alice".into()).await.unwrap();
     assert_eq!((back.current.revision, world.told("demo")), (3, Some((3, first.clone(), true))));
     // Another component is another deployment.
     assert_eq!(world.deploy("demo", b"y", &first).await.unwrap().record.current.revision, 4);
@@ -132,7 +137,7 @@ async fn going_back_to_a_damaged_config_is_refused_before_anything_changes() {
     world.deploy("demo", b"x", &json!({"a": 2})).await.unwrap();
     std::fs::remove_file(world.config_file(&first)).unwrap();
     let (tenant, name) = ("demo".parse().unwrap(), "zones".parse().unwrap());
-    let refused = world.registry.rollback(tenant, name).await.unwrap_err();
+    let refused = world.registry.rollback(tenant, name, "alice".into()).await.unwrap_err();
     assert!(matches!(refused, DeployError::Storage(_)), "{refused}");
     assert_eq!(world.told("demo"), Some((2, json!({"a": 2}), true)));
 }
@@ -150,8 +155,9 @@ async fn keep_component(registry: &Registry, wasm: &'static [u8]) -> PluginRecor
         size: wasm.len() as u64,
         uploaded_time: Timestamp(0),
         signed_by: None,
+        uploaded_by: None,
     };
-    registry.commit(record.key(), &record).await.unwrap();
+    registry.commit(record.key(), &record, registry.uploaded(&record, "alice")).await.unwrap();
     registry.0.known.write().plugins.insert((record.tenant.clone(), hash), record.clone());
     record
 }
@@ -167,7 +173,11 @@ async fn a_component_whose_file_is_lost_is_stored_by_uploading_it_again() {
             Some(bytes) => std::fs::write(&file, bytes).unwrap(),
             None => std::fs::remove_file(&file).unwrap(),
         }
-        let uploaded = world.registry.upload("demo".parse().unwrap(), Bytes::from_static(wasm), None).await.unwrap();
+        let uploaded = world
+            .registry
+            .upload("demo".parse().unwrap(), Bytes::from_static(wasm), None, "alice".into())
+            .await
+            .unwrap();
         assert_eq!(uploaded, (record.clone(), false));
         assert_eq!(world.registry.component(record.hash).unwrap().unwrap(), wasm);
     }
@@ -179,9 +189,10 @@ async fn a_deployment_waits_for_its_turn_to_compile() {
     let record = keep_component(&world.registry, b"no component: compiling it ends at once").await;
     let registry = world.registry.clone();
     let turn = registry.0.checks.acquire().await.unwrap();
-    let (deployer, plugin) = (registry.clone(), record.hash.to_string());
+    let wanted = Wanted { plugin: record.hash.to_string(), config: json!({}), ..Wanted::default() };
+    let deployer = registry.clone();
     let deploying = tokio::spawn(async move {
-        deployer.deploy("demo".parse().unwrap(), "zones".parse().unwrap(), plugin, json!({})).await
+        deployer.deploy("demo".parse().unwrap(), "zones".parse().unwrap(), wanted, "alice".into()).await
     });
     while registry.0.checks_waiting.available_permits() == CHECKS_WAITING_MAX {
         assert!(!deploying.is_finished(), "it did not wait");

@@ -3,7 +3,7 @@
 use super::App;
 use super::problem::Problem;
 use axum::extract::FromRequestParts;
-use fleet_model::TenantId;
+use fleet_model::{TenantId, audit};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde::Deserialize;
@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "RawApiKey")]
 pub struct ApiKey {
-    /// Who holds it; stands in logs.
+    /// Who holds it; stands in logs and audit records. 1 to 128 bytes, not `drover` and not beginning with `edge:`.
     pub name: String,
     /// Whose data it opens. Absent only for an operator's key.
     pub tenant: Option<TenantId>,
     /// SHA-256 of the key.
     pub sha256: KeyHash,
-    /// Also opens what is not a tenant's: `/v1/status` and `/metrics`. Default false.
+    /// Also opens what is not a tenant's: `/v1/status`, `/metrics`, and, without `tenant`, all acts. Default false.
     pub operator: bool,
 }
 
@@ -38,6 +38,16 @@ impl TryFrom<RawApiKey> for ApiKey {
     fn try_from(raw: RawApiKey) -> Result<Self, String> {
         if raw.tenant.is_none() && !raw.operator {
             return Err("a key needs a `tenant`, or `operator = true`".into());
+        }
+        // Acts are recorded under it.
+        if raw.name == audit::DROVER || raw.name.starts_with(audit::EDGE_PREFIX) {
+            return Err(format!(
+                "a key must not be named {:?}: so are we ourselves and the edges in audit records",
+                raw.name
+            ));
+        }
+        if raw.name.is_empty() || raw.name.len() > audit::WHO_LEN_MAX || raw.name.chars().any(char::is_control) {
+            return Err(format!("a key's name has 1 to {} bytes and no control characters", audit::WHO_LEN_MAX));
         }
         Ok(Self { name: raw.name, tenant: raw.tenant, sha256: raw.sha256, operator: raw.operator })
     }
@@ -85,6 +95,14 @@ impl Caller {
     /// The tenant whose data this caller may see.
     pub(crate) fn tenant(&self) -> Result<&TenantId, Problem> {
         self.tenant.as_ref().ok_or_else(|| Problem::forbidden("this key belongs to no tenant: use a tenant's key"))
+    }
+
+    /// The tenant whose acts this caller may see; `None`: all of them, for an operator's key that is of no tenant.
+    pub(crate) fn tenant_or_all(&self) -> Result<Option<&TenantId>, Problem> {
+        if self.tenant.is_none() {
+            self.operator()?;
+        }
+        Ok(self.tenant.as_ref())
     }
 
     /// Passes operators.

@@ -3,16 +3,19 @@
 use super::App;
 use super::auth::Caller;
 use super::problem::{PlaceInError, Problem};
+use super::status::KnownEdge;
+use super::trials::{Trial, TrialRequest, TrialThatEnded};
 use crate::metrics;
-use crate::registry::{DeployError, DeploymentRecord, Revision};
+use crate::registry::{DeployError, DeploymentRecord, Revision, Wanted};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
-use fleet_model::{DeploymentName, TenantId};
+use fleet_model::{DeploymentName, Depots, InvalidId, Place};
 use fleet_wire::control::DeploymentPhase;
 use http::StatusCode;
 use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 use utoipa::ToSchema;
 
 /// Largest request: zones with 100,000 corners are 4 MB of GeoJSON.
@@ -29,6 +32,52 @@ pub(crate) struct DeploymentRequest {
     #[serde(default = "empty")]
     #[schema(value_type = Object)]
     config: serde_json::Value,
+    /// `edge` or `cloud`. Absent: as it is, at first `edge`. It stays where it is: vehicles have their state there.
+    #[serde(default, rename = "where")]
+    #[schema(value_type = Option<String>, example = "edge")]
+    place: Option<Place>,
+    /// In which depots, by their edges' names; `["*"]`: in all. Absent: as it is, at first in all.
+    #[serde(default)]
+    depots: Option<Vec<String>>,
+    /// For which vehicles; `["*"]`: for all. Absent without `tags`: as it is, at first for all.
+    #[serde(default)]
+    vehicles: Option<Vec<String>>,
+    /// For the vehicles that have one of these tags, as they have them at any time, beside those in `vehicles`: both
+    /// together. `vehicles` and `tags` replace what was before when either is there.
+    #[serde(default)]
+    #[schema(max_items = 16, example = json!(["night-bus"]))]
+    tags: Option<Vec<String>>,
+    /// Absent: it is live at once.
+    #[serde(default)]
+    trial: Option<TrialRequest>,
+}
+
+/// In a list: all that there are.
+pub(super) const ALL: &str = "*";
+
+impl DeploymentRequest {
+    fn wanted(self) -> Result<Wanted, Problem> {
+        let depots = self.depots.map(|names| match &*names {
+            [all] if all == ALL => Ok(Depots::ALL),
+            some => parsed("depots", some).map(Depots::only),
+        });
+        Ok(Wanted {
+            plugin: self.plugin,
+            config: self.config,
+            place: self.place,
+            depots: depots.transpose()?,
+            target: super::target::target(self.vehicles, self.tags)?,
+            trial: self.trial.map(TrialRequest::plan).transpose()?,
+        })
+    }
+}
+
+pub(super) fn parsed<T: FromStr<Err = InvalidId>>(field: &str, names: &[String]) -> Result<Vec<T>, Problem> {
+    let wrong = |error: InvalidId| Problem::malformed_request(format!("{field}: {error}"));
+    if names.is_empty() {
+        return Err(Problem::malformed_request(format!("{field}: name at least one, or \"*\" for all")));
+    }
+    names.iter().map(|name| name.parse().map_err(wrong)).collect()
 }
 
 fn empty() -> serde_json::Value {
@@ -44,8 +93,28 @@ pub(crate) struct Deployment {
     plugin: DeployedPlugin,
     #[schema(format = DateTime)]
     changed_time: String,
-    /// How it fares on each edge that said something about it.
+    /// `edge` or `cloud`.
+    #[serde(rename = "where")]
+    #[schema(example = "edge")]
+    place: &'static str,
+    /// In which depots; null: in all.
+    #[schema(required)]
+    depots: Option<Vec<String>>,
+    /// For which vehicles by their names; null: for all.
+    #[schema(required)]
+    vehicles: Option<Vec<String>>,
+    /// And for those that have one of these tags.
+    tags: Vec<String>,
+    /// How many have one now, those not heard of yet among them.
+    tagged_vehicles: usize,
+    /// How it fares on each edge that shall run it, or in the cloud, which is called `cloud` here.
     edges: Vec<EdgeDeployment>,
+    /// What is tried beside it.
+    #[schema(required)]
+    trial: Option<Trial>,
+    /// The last trial that did not become live.
+    #[schema(required)]
+    ended_trial: Option<TrialThatEnded>,
 }
 
 /// Which component.
@@ -112,26 +181,33 @@ impl From<&Revision> for PastRevision {
 
 impl Deployment {
     fn of(app: &App, record: &DeploymentRecord) -> Self {
+        let target = &record.current.target;
         Self {
             name: record.name.to_string(),
             revision: record.current.revision,
             plugin: (&record.current).into(),
             changed_time: record.current.changed_time.to_rfc3339(),
-            edges: edges(app, &record.tenant, &record.name, record.current.revision),
+            place: record.place.as_str(),
+            depots: record.current.depots.named().map(|some| some.iter().map(ToString::to_string).collect()),
+            vehicles: target.vehicles.vehicles().map(|some| some.iter().map(ToString::to_string).collect()),
+            tags: target.tags.names(),
+            tagged_vehicles: app.registry.vehicle_tags(&record.tenant).with_any_of(&target.tags).count(),
+            edges: edges(app, record),
+            trial: Trial::of(app, record),
+            ended_trial: record.ended_trial.as_ref().map(TrialThatEnded::from),
         }
     }
 }
 
-fn edges(app: &App, tenant: &TenantId, name: &DeploymentName, revision: u64) -> Vec<EdgeDeployment> {
-    let of_edge = |edge: super::status::KnownEdge| {
-        let said = edge.status.deployments.into_iter().find(|said| said.tenant == *tenant && said.name == *name);
-        let (state, error) = match said {
-            Some(said) if said.revision == revision => (phase(said.state), said.error),
+fn edges(app: &App, record: &DeploymentRecord) -> Vec<EdgeDeployment> {
+    let of_edge = |edge: KnownEdge| {
+        let (state, error) = match edge.said(record) {
+            Some(said) if said.revision == record.current.revision => (phase(said.state), said.error.clone()),
             _ => ("pending", None),
         };
         EdgeDeployment { edge: edge.edge, state, error }
     };
-    app.edges.edges().into_iter().filter(|edge| edge.serves(tenant)).map(of_edge).collect()
+    app.edges.of(record).into_iter().map(of_edge).collect()
 }
 
 /// A phase as the API writes it.
@@ -159,8 +235,17 @@ impl From<DeployError> for Problem {
                 Problem::config_refused(detail).with_errors(places)
             }
             DeployError::Config { what, .. } => Problem::config_refused(detail).with_errors(vec![at("/config", what)]),
+            DeployError::Rows { .. } => {
+                Problem::plugin_refused(detail.clone()).with_errors(vec![at("/plugin", detail)])
+            }
             DeployError::UnknownDeployment(_) => Problem::unknown_deployment(detail),
-            DeployError::NothingBefore(_) | DeployError::TooMany => Problem::conflict(detail),
+            DeployError::NothingBefore(_)
+            | DeployError::NothingLive(_)
+            | DeployError::NothingTried(_)
+            | DeployError::OtherTarget(_)
+            | DeployError::OtherPlace { .. }
+            | DeployError::DepotsInCloud
+            | DeployError::TooMany => Problem::conflict(detail),
             DeployError::Storage(_) => Problem::internal_error("changing the deployment", &detail),
         }
     }
@@ -171,24 +256,18 @@ fn name_of(path: Result<Path<String>, PathRejection>) -> Result<DeploymentName, 
     DeploymentName::new(&name).map_err(|error| Problem::malformed_request(error.to_string()))
 }
 
-fn changed(act: &'static str, caller: &Caller, tenant: &TenantId, record: Result<&DeploymentRecord, &DeployError>) {
-    metrics::deployment_changes().add(1, &[KeyValue::new("act", act), KeyValue::new("refused", record.is_err())]);
-    match record {
-        Ok(record) => {
-            tracing::info!(target: "drover::audit", act, %tenant, key = caller.key, name = %record.name,
-                revision = record.current.revision, plugin = %record.current.plugin, config = %record.current.config);
-        }
-        Err(error) => tracing::info!(target: "drover::audit", act, %tenant, key = caller.key, refused = %error),
-    }
+fn count(act: &'static str, refused: bool) {
+    metrics::deployment_changes().add(1, &[KeyValue::new("act", act), KeyValue::new("refused", refused)]);
 }
 
 /// Puts a component to work, or replaces what runs under this name. What ran stays until the new one is ready, and
-/// when it is refused.
+/// when it is refused. With `trial` it is tried beside what runs first. A trial that goes on ends.
 #[utoipa::path(put, path = "/v1/deployments/{name}", tag = "deployments",
     params(("name" = String, Path, description = "A name of your choice")), request_body = DeploymentRequest, responses(
     (status = 200, description = "Replaced", body = Deployment),
     (status = 201, description = "New", body = Deployment),
     (status = 404, description = "No such component", body = Problem),
+    (status = 409, description = "Nothing runs that it could be tried beside, or it runs elsewhere", body = Problem),
     (status = 422, description = "The config does not fit; `errors` names the places", body = Problem),
 ))]
 pub(crate) async fn put_deployment(
@@ -200,14 +279,32 @@ pub(crate) async fn put_deployment(
     let tenant = caller.tenant()?;
     let name = name_of(path)?;
     let Json(request) = body?;
-    let deployed = app.registry.deploy(tenant.clone(), name, request.plugin, request.config).await;
-    changed("deployment.put", &caller, tenant, deployed.as_ref().map(|deployed| &deployed.record));
+    let deployed = app.registry.deploy(tenant.clone(), name, request.wanted()?, caller.key.clone()).await;
+    count("deployment.put", deployed.is_err());
     let deployed = deployed?;
     let status = if deployed.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Deployment::of(&app, &deployed.record))))
 }
 
-/// Brings back the revision before the current one, as a new revision.
+/// Has what is tried go on: as a canary where that was asked for and it is in the shadow, else live.
+#[utoipa::path(post, path = "/v1/deployments/{name}/promote", tag = "deployments",
+    params(("name" = String, Path, description = "The deployment")), responses(
+    (status = 200, description = "It goes on", body = Deployment),
+    (status = 404, description = "No such deployment", body = Problem),
+    (status = 409, description = "Nothing is tried beside it", body = Problem),
+))]
+pub(crate) async fn promote_deployment(
+    State(app): State<App>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Deployment>, Problem> {
+    let tenant = caller.tenant()?;
+    let record = app.registry.promote(tenant.clone(), name_of(path)?, caller.key.clone()).await;
+    count("deployment.promote", record.is_err());
+    Ok(Json(Deployment::of(&app, &record?)))
+}
+
+/// Ends what is tried. Without a trial, brings back the revision before the current one, as a new revision.
 #[utoipa::path(post, path = "/v1/deployments/{name}/rollback", tag = "deployments",
     params(("name" = String, Path, description = "The deployment")), responses(
     (status = 200, description = "Rolled back", body = Deployment),
@@ -220,8 +317,8 @@ pub(crate) async fn roll_back_deployment(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Deployment>, Problem> {
     let tenant = caller.tenant()?;
-    let record = app.registry.rollback(tenant.clone(), name_of(path)?).await;
-    changed("deployment.rollback", &caller, tenant, record.as_ref());
+    let record = app.registry.rollback(tenant.clone(), name_of(path)?, caller.key.clone()).await;
+    count("deployment.rollback", record.is_err());
     Ok(Json(Deployment::of(&app, &record?)))
 }
 

@@ -3,6 +3,7 @@
 //! The log holds frames as the edges sent them. A stretch of the log is parsed (and with that validated) and written
 //! as JSON lines once, and kept for a while: readers of the same stretch copy the lines that are theirs.
 
+use super::audit_line::AuditEvent;
 use super::cursor::Cursor;
 use super::event_line::{Event, LEN_GUESS, ReadingEvent};
 use super::problem::Problem;
@@ -50,9 +51,12 @@ pub(crate) struct Stretch {
     first: Offset,
     lines: Bytes,
     events: Vec<Line>,
-    vehicles: Vec<(String, String)>,
+    vehicles: Vec<Whose>,
     traces: Vec<(usize, TraceContext)>,
 }
+
+/// Tenant and vehicle. The operator's acts are of no tenant, and no act is of a vehicle.
+type Whose = (Option<String>, String);
 
 #[derive(Clone, Copy)]
 struct Line {
@@ -63,7 +67,8 @@ struct Line {
 /// Whose events a reader wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
-    pub(crate) tenant: TenantId,
+    /// `None`: of all, and of none.
+    pub(crate) tenant: Option<TenantId>,
     pub(crate) vehicle: Option<VehicleId>,
 }
 
@@ -219,8 +224,9 @@ impl Stretch {
 
     /// The events from `from` on that pass.
     pub(crate) fn select<'s>(&'s self, filter: &Filter, from: Offset) -> impl Iterator<Item = Selected<'s>> + use<'s> {
-        let passes = |(tenant, vehicle): &(String, String)| {
-            tenant == filter.tenant.as_str() && filter.vehicle.as_ref().is_none_or(|wanted| wanted.as_str() == vehicle)
+        let passes = |(tenant, vehicle): &Whose| {
+            filter.tenant.as_ref().is_none_or(|wanted| tenant.as_deref() == Some(wanted.as_str()))
+                && filter.vehicle.as_ref().is_none_or(|wanted| wanted.as_str() == vehicle)
         };
         let wanted: Vec<bool> = self.vehicles.iter().map(passes).collect();
         let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
@@ -243,7 +249,7 @@ impl Stretch {
 struct Draft {
     lines: Vec<u8>,
     events: Vec<Line>,
-    vehicles: Vec<(String, String)>,
+    vehicles: Vec<Whose>,
     traces: Vec<(usize, TraceContext)>,
 }
 
@@ -262,22 +268,31 @@ impl Draft {
                     self.push(&line, vehicle_base + event.vehicle.to_native() as usize)?;
                 }
             }
-            Err(frame) => {
-                let frame = frame.into_readings().map_err(|_| "neither events nor readings")?;
-                let block = frame.block();
-                self.begin(&block.vehicles, &block.traces);
-                for (place, reading) in block.readings.iter().enumerate() {
-                    let line = ReadingEvent::of(block, reading, after(place));
-                    self.push(&line, vehicle_base + reading.vehicle_index())?;
+            Err(frame) => match frame.into_readings() {
+                Ok(frame) => {
+                    let block = frame.block();
+                    self.begin(&block.vehicles, &block.traces);
+                    for (place, reading) in block.readings.iter().enumerate() {
+                        let line = ReadingEvent::of(block, reading, after(place));
+                        self.push(&line, vehicle_base + reading.vehicle_index())?;
+                    }
                 }
-            }
+                Err(frame) => {
+                    let frame = frame.into_audit().map_err(|_| "neither events nor readings nor acts")?;
+                    for (place, record) in frame.block().records.iter().enumerate() {
+                        let record = record.to_record().map_err(|error| says(&error))?;
+                        self.vehicles.push((record.act.tenant.as_ref().map(ToString::to_string), String::new()));
+                        self.push(&AuditEvent::of(&record, after(place)), vehicle_base + place)?;
+                    }
+                }
+            },
         }
         Ok(())
     }
 
     fn begin(&mut self, vehicles: &[ArchivedVehicleNameV1], traces: &[ArchivedTraceV1]) {
         let base = self.events.len();
-        self.vehicles.extend(vehicles.iter().map(|name| (name.tenant.to_string(), name.vehicle.to_string())));
+        self.vehicles.extend(vehicles.iter().map(|name| (Some(name.tenant.to_string()), name.vehicle.to_string())));
         self.traces.extend(traces.iter().map(|trace| (base + trace.record.to_native() as usize, trace.context())));
     }
 

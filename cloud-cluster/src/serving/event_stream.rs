@@ -42,10 +42,11 @@ const SERVER_SENT_EVENTS: &str = "text/event-stream";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StreamQuery {
-    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit`. Each has cursors of its own.
+    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit` (who did what; an operator's
+    /// key without a tenant reads all of these). Each has cursors of its own.
     #[param(example = "alerts")]
     class: Option<String>,
-    /// Only events of this vehicle.
+    /// Only events of this vehicle. Acts are of none.
     vehicle: Option<String>,
     /// A cursor from an event: only what comes after it. Absent: from the oldest event that is kept. `now`: only what
     /// is new. The header `Last-Event-ID` has precedence.
@@ -75,10 +76,11 @@ pub(crate) async fn stream_events(
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let (class, filter) = (class(query.class.as_deref())?, filter(&caller, query.vehicle.as_deref())?);
+    let class = class(query.class.as_deref())?;
+    let filter = filter(&caller, class, query.vehicle.as_deref())?;
     let last_seen = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
     let next = app.feeds.of(class).start(last_seen.or(query.after.as_deref()))?;
-    let place = app.streams.take(caller.tenant()?)?;
+    let place = app.streams.take(filter.tenant.as_ref())?;
     let format = format(&headers);
     metrics::streams().add(1, &[]);
     let end = app.feeds.of(class).subscribe();
@@ -184,7 +186,8 @@ impl Reader {
                 piece.extend_from_slice(b"\n");
             }
             if let Some(context) = event.trace {
-                let span = tracing::info_span!(target: trace::TARGET, "serving.deliver", tenant = %self.filter.tenant);
+                let tenant = self.filter.tenant.as_ref().map(tracing::field::display);
+                let span = tracing::info_span!(target: trace::TARGET, "serving.deliver", tenant);
                 trace::set_parent(&span, context);
                 span.in_scope(|| tracing::trace!("delivered"));
             }

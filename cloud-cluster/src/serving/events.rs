@@ -1,6 +1,7 @@
 //! `/v1/events`: events from a cursor, page by page.
 
 use super::App;
+use super::audit_line::AuditEvent;
 use super::auth::Caller;
 use super::event_feed::Filter;
 use super::event_line::{Event, ReadingEvent};
@@ -25,10 +26,11 @@ const STRETCHES_MAX: usize = 16;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
-    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit`. Each has cursors of its own.
+    /// Class of events: `telemetry` (readings), `alerts` (the default), `billing` or `audit` (who did what; an operator's
+    /// key without a tenant reads all of these). Each has cursors of its own.
     #[param(example = "alerts")]
     class: Option<String>,
-    /// Only events of this vehicle.
+    /// Only events of this vehicle. Acts are of none.
     vehicle: Option<String>,
     /// A cursor, from an event or from `next`: only what comes after it. Absent: from the oldest event that is kept.
     /// `now`: only what is new.
@@ -54,8 +56,10 @@ pub(crate) struct EventPage<'e> {
 #[serde(untagged)]
 #[allow(dead_code, reason = "describes the lines, which are written one class at a time")]
 pub(crate) enum AnyEvent<'e> {
-    /// Class alerts, billing or audit.
+    /// Class alerts or billing.
     Derived(Event<'e>),
+    /// Class audit.
+    Act(AuditEvent<'e>),
     /// Class telemetry.
     Reading(ReadingEvent<'e>),
 }
@@ -68,10 +72,16 @@ pub(crate) fn class(asked: Option<&str>) -> Result<EventClass, Problem> {
 }
 
 /// The filter of a query, for lists and for streams.
-pub(crate) fn filter(caller: &Caller, vehicle: Option<&str>) -> Result<Filter, Problem> {
+pub(crate) fn filter(caller: &Caller, class: EventClass, vehicle: Option<&str>) -> Result<Filter, Problem> {
     let vehicle =
         vehicle.map(VehicleId::new).transpose().map_err(|error| Problem::malformed_request(error.to_string()))?;
-    Ok(Filter { tenant: caller.tenant()?.clone(), vehicle })
+    if class != EventClass::Audit {
+        return Ok(Filter { tenant: Some(caller.tenant()?.clone()), vehicle });
+    }
+    if vehicle.is_some() {
+        return Err(Problem::malformed_request("acts are of no vehicle: leave out vehicle, or ask for another class"));
+    }
+    Ok(Filter { tenant: caller.tenant_or_all()?.cloned(), vehicle })
 }
 
 /// Events from a cursor.
@@ -85,8 +95,9 @@ pub(crate) async fn list_events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let filter = filter(&caller, query.vehicle.as_deref())?;
-    let feed = app.feeds.of(class(query.class.as_deref())?);
+    let class = class(query.class.as_deref())?;
+    let filter = filter(&caller, class, query.vehicle.as_deref())?;
+    let feed = app.feeds.of(class);
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::malformed_request(format!("limit is 1 to {LIMIT_MAX}")));

@@ -3,6 +3,7 @@
 //! One resource, one file. What every request passes - limits, deadlines - is in `door`; who is calling is decided in
 //! `auth` and nowhere else. Nothing here keeps what a slow reader has not taken yet.
 
+mod audit_line;
 pub mod auth;
 mod cursor;
 mod deployments;
@@ -14,20 +15,28 @@ mod events;
 mod health;
 mod http3;
 mod openapi;
+mod plugin;
+mod plugin_cost;
+mod plugin_logs;
 mod plugins;
 mod previews;
 mod problem;
 mod signals;
 pub mod status;
 mod stream_places;
+mod tags;
+mod target;
 mod tcp;
+mod trials;
 mod vehicles;
 
 pub use auth::{ApiKey, KeyHash};
 pub use door::Deadlines;
 pub use status::{Edges, KnownEdge};
+pub(crate) use trials::seen as seen_trial;
 
 use crate::metrics;
+use crate::plugin_reports::PluginReports;
 use crate::projections::latest::Latest;
 use crate::quic_endpoint;
 use crate::registry::Registry;
@@ -67,6 +76,8 @@ pub struct Parts {
     pub latest: Arc<Latest>,
     /// Components and deployments.
     pub registry: Registry,
+    /// What edges report of their rules.
+    pub plugin_reports: PluginReports,
     /// The edges.
     pub edges: Arc<dyn Edges>,
     /// Who may call.
@@ -90,6 +101,7 @@ pub(crate) struct AppState {
     feeds: Feeds,
     latest: Arc<Latest>,
     registry: Registry,
+    plugin_reports: PluginReports,
     edges: Arc<dyn Edges>,
     api_keys: Vec<ApiKey>,
     open_metrics: bool,
@@ -196,6 +208,7 @@ pub async fn run(
         feeds: Feeds::new(&parts.logs),
         latest: parts.latest,
         registry: parts.registry,
+        plugin_reports: parts.plugin_reports,
         edges: parts.edges,
         api_keys: parts.api_keys,
         open_metrics: parts.open_metrics,
@@ -229,13 +242,22 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::list_events))
         .routes(routes!(event_stream::stream_events))
         .routes(routes!(plugins::upload_plugin, plugins::list_plugins))
+        .routes(routes!(plugin::get_plugin))
+        .routes(routes!(plugin_logs::get_plugin_logs))
+        .routes(routes!(plugin_cost::get_plugin_cost))
         .layer(DefaultBodyLimit::max(plugins::UPLOAD_LEN_MAX))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(deployments::list_deployments))
                 .routes(routes!(deployments::get_deployment, deployments::put_deployment))
                 .routes(routes!(deployments::roll_back_deployment))
+                .routes(routes!(deployments::promote_deployment))
                 .layer(DefaultBodyLimit::max(deployments::REQUEST_LEN_MAX)),
+        )
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(tags::get_tags, tags::put_tags))
+                .layer(DefaultBodyLimit::max(tags::REQUEST_LEN_MAX)),
         )
         .merge(
             OpenApiRouter::new()

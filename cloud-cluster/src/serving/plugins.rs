@@ -114,20 +114,11 @@ pub(crate) async fn upload_plugin(
         return Err(Problem::wrong_media_type(format!("send a component with Content-Type: {WASM}, not {kind:?}")));
     }
     let Query(query) = query?;
-    let uploaded = app.registry.upload(tenant.clone(), body?, query.signature).await;
+    let uploaded = app.registry.upload(tenant.clone(), body?, query.signature, caller.key.clone()).await;
     let result = if uploaded.is_ok() { "kept" } else { "refused" };
     metrics::plugin_uploads().add(1, &[KeyValue::new("result", result)]);
-    match uploaded {
-        Ok((record, created)) => {
-            tracing::info!(target: "drover::audit", act = "plugin.upload", %tenant, key = caller.key, hash = %record.hash,
-                name = record.name, version = record.version, created);
-            Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(record.into())))
-        }
-        Err(error) => {
-            tracing::info!(target: "drover::audit", act = "plugin.upload", %tenant, key = caller.key, refused = %error);
-            Err(error.into())
-        }
-    }
+    let (record, created) = uploaded?;
+    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(record.into())))
 }
 
 /// Your components.

@@ -198,7 +198,11 @@ pub(crate) async fn preview(
         let detail = "another preview runs, and each keeps every core busy";
         return Err(Problem::overloaded(detail).retry_after(RETRY_AFTER_S));
     };
+    let told = serde_json::json!({"against": request.against, "from": request.from, "to": request.to,
+        "vehicles": request.vehicles.len()});
     let (candidate, live) = rules(&app, request, &tenant).await?;
+    let recorded = app.registry.record_preview(&tenant, &candidate, &told, &caller.key).await;
+    recorded.map_err(|error| Problem::internal_error("recording the preview", &error))?;
     let progress = Arc::new(Progress::default());
     let log = app.logs.telemetry.clone();
     let told = [Some(&candidate), live.as_ref()].map(|rule| rule.map(title));
@@ -300,7 +304,7 @@ impl Telling {
                 self.job = None;
                 match ended {
                     Ok(Ok(preview)) => PreviewLine::Preview(Box::new(preview)),
-                    Ok(Err(error @ (PreviewError::TooManyEvents | PreviewError::Rule(_)))) => {
+                    Ok(Err(error @ (PreviewError::TooManyEvents | PreviewError::Start(_) | PreviewError::Rule(_)))) => {
                         PreviewLine::Problem(Problem::plugin_refused(error.to_string()))
                     }
                     Ok(Err(error)) => PreviewLine::Problem(Problem::internal_error("the preview", &error)),

@@ -4,9 +4,11 @@ use super::App;
 use super::auth::Caller;
 use super::deployments::phase;
 use super::problem::Problem;
+use super::trials::stage;
+use crate::registry::DeploymentRecord;
 use axum::Json;
 use axum::extract::State;
-use fleet_model::{EventClass, TenantId};
+use fleet_model::{EdgeId, EventClass, Place, TenantId};
 use fleet_wire::control::{DeploymentStatus, EdgeStatus, StreamStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,6 +19,22 @@ use utoipa::ToSchema;
 pub trait Edges: Send + Sync + 'static {
     /// Every edge that ever connected since the start, by name.
     fn edges(&self) -> Vec<KnownEdge>;
+
+    /// How the rules stand that the cloud runs itself.
+    fn here(&self) -> Vec<DeploymentStatus>;
+}
+
+impl dyn Edges {
+    /// Who shall run a deployment: the edges of its depots that speak for its tenant, or the cloud.
+    pub(crate) fn of(&self, record: &DeploymentRecord) -> Vec<KnownEdge> {
+        match record.place {
+            Place::Cloud => vec![KnownEdge::cloud(self.here())],
+            Place::Edge => {
+                let named = |edge: &KnownEdge| edge.edge.parse().is_ok_and(|name| record.current.depots.has(&name));
+                self.edges().into_iter().filter(|edge| edge.serves(&record.tenant) && named(edge)).collect()
+            }
+        }
+    }
 }
 
 /// What is known of an edge.
@@ -37,6 +55,23 @@ pub struct KnownEdge {
 }
 
 impl KnownEdge {
+    /// The cloud, as one that runs rules.
+    fn cloud(deployments: Vec<DeploymentStatus>) -> Self {
+        Self {
+            edge: EdgeId::CLOUD.to_owned(),
+            connected: true,
+            last_seen_ms: 0,
+            status: EdgeStatus { deployments, ..EdgeStatus::default() },
+            received: BTreeMap::new(),
+            tenants: None,
+        }
+    }
+
+    /// What it says of a deployment.
+    pub(crate) fn said(&self, record: &DeploymentRecord) -> Option<&DeploymentStatus> {
+        self.status.deployments.iter().find(|said| said.tenant == record.tenant && said.name == record.name)
+    }
+
     /// Whether it speaks for `tenant`.
     pub(crate) fn serves(&self, tenant: &TenantId) -> bool {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
@@ -49,6 +84,8 @@ pub(crate) struct Status {
     /// Of this cloud.
     version: &'static str,
     edges: Vec<Edge>,
+    /// What runs in the cloud.
+    deployments: Vec<EdgeDeploymentStatus>,
     /// Vehicles of all tenants.
     vehicles: usize,
     events: EventCounts,
@@ -116,6 +153,21 @@ pub(crate) struct EdgeDeploymentStatus {
     plugin_version: String,
     #[schema(required)]
     swap: Option<Swap>,
+    /// What is tried beside it there.
+    #[schema(required)]
+    trial: Option<TrialThere>,
+}
+
+/// How a trial fares in one place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrialThere {
+    revision: u64,
+    /// `shadow` or `canary`.
+    stage: &'static str,
+    /// `loading`, `active` or `refused`.
+    state: &'static str,
+    #[schema(required)]
+    error: Option<String>,
 }
 
 /// What the last swap cost.
@@ -160,6 +212,12 @@ impl From<DeploymentStatus> for EdgeDeploymentStatus {
                 slowest_batch_ms: swap.slowest_batch_ms,
                 swap_ms: swap.swap_ms,
             }),
+            trial: said.trial.map(|trial| TrialThere {
+                revision: trial.revision,
+                stage: stage(trial.mode),
+                state: phase(trial.state),
+                error: trial.error,
+            }),
         }
     }
 }
@@ -202,6 +260,7 @@ pub(crate) async fn get_status(State(app): State<App>, caller: Caller) -> Result
     Ok(Json(Status {
         version: app.version,
         edges: app.edges.edges().into_iter().map(Edge::from).collect(),
+        deployments: app.edges.here().into_iter().map(EdgeDeploymentStatus::from).collect(),
         vehicles: app.latest.count(),
         events: EventCounts { alerts: app.feeds.of(EventClass::Alerts).next() },
     }))

@@ -15,23 +15,24 @@ const RETRY_AFTER_S: u32 = 5;
 
 /// All places.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StreamPlaces(Arc<Mutex<HashMap<TenantId, usize>>>);
+pub(crate) struct StreamPlaces(Arc<Mutex<HashMap<Option<TenantId>, usize>>>);
 
 /// One place, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct StreamPlace {
     places: StreamPlaces,
-    tenant: TenantId,
+    tenant: Option<TenantId>,
 }
 
 impl StreamPlaces {
-    /// Takes a place.
-    pub(crate) fn take(&self, tenant: &TenantId) -> Result<StreamPlace, Problem> {
+    /// Takes a place, of an operator when there is no tenant.
+    pub(crate) fn take(&self, tenant: Option<&TenantId>) -> Result<StreamPlace, Problem> {
         let mut open = self.0.lock();
+        let tenant = tenant.cloned();
         let full = if open.values().sum::<usize>() >= STREAMS_MAX {
             Some(format!("{STREAMS_MAX} streams are open"))
-        } else if open.get(tenant).is_some_and(|open| *open >= STREAMS_PER_TENANT_MAX) {
-            Some(format!("{STREAMS_PER_TENANT_MAX} streams of this tenant are open"))
+        } else if open.get(&tenant).is_some_and(|open| *open >= STREAMS_PER_TENANT_MAX) {
+            Some(format!("{STREAMS_PER_TENANT_MAX} streams of this tenant or operator are open"))
         } else {
             None
         };
@@ -41,7 +42,7 @@ impl StreamPlaces {
             );
         }
         *open.entry(tenant.clone()).or_default() += 1;
-        Ok(StreamPlace { places: self.clone(), tenant: tenant.clone() })
+        Ok(StreamPlace { places: self.clone(), tenant })
     }
 }
 
@@ -65,11 +66,11 @@ mod tests {
     fn one_tenant_does_not_take_the_places_of_others() {
         let places = StreamPlaces::default();
         let [greedy, other] = ["greedy", "other"].map(|name| name.parse::<TenantId>().unwrap());
-        let mut taken: Vec<_> = (0..STREAMS_PER_TENANT_MAX).map(|_| places.take(&greedy).unwrap()).collect();
-        assert!(places.take(&greedy).is_err());
-        let of_other = places.take(&other).unwrap();
+        let mut taken: Vec<_> = (0..STREAMS_PER_TENANT_MAX).map(|_| places.take(Some(&greedy)).unwrap()).collect();
+        assert!(places.take(Some(&greedy)).is_err());
+        let of_other = places.take(Some(&other)).unwrap();
         taken.pop();
-        let again = places.take(&greedy).unwrap();
+        let again = places.take(Some(&greedy)).unwrap();
         drop((taken, again, of_other));
         assert!(places.0.lock().is_empty());
     }
@@ -83,9 +84,9 @@ mod tests {
             .clone()
             .take(full)
             .flat_map(|tenant| (0..STREAMS_PER_TENANT_MAX).map(move |_| tenant.clone()))
-            .map(|tenant| places.take(&tenant).unwrap())
+            .map(|tenant| places.take(Some(&tenant)).unwrap())
             .collect();
         assert_eq!(taken.len(), STREAMS_MAX);
-        assert!(places.take(&tenants.nth(full).unwrap()).is_err());
+        assert!(places.take(tenants.nth(full).as_ref()).is_err());
     }
 }

@@ -4,10 +4,11 @@ use super::App;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::signals::Signals;
+use crate::registry::VehicleTags;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use fleet_model::{TenantId, Timestamp, VehicleId, VehicleState};
+use fleet_model::{Tag, TenantId, Timestamp, VehicleId, VehicleState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -26,6 +27,8 @@ pub(crate) struct VehiclesQuery {
     /// At most so many vehicles; 1 to 1,000, default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// Only vehicles with this tag.
+    tag: Option<String>,
     /// Refuse the answer when a vehicle in it was last heard of longer ago, milliseconds.
     max_staleness: Option<u64>,
 }
@@ -53,6 +56,9 @@ pub(crate) struct VehiclePage {
 pub(crate) struct Vehicle {
     tenant: String,
     vehicle: String,
+    /// As they were given to it, in their order.
+    #[schema(example = json!(["electric", "night-bus"]))]
+    tags: Vec<String>,
     /// Place of the reading among the vehicle's readings.
     sequence: u64,
     /// When it was so, by the device's clock: RFC 3339, UTC, milliseconds.
@@ -74,12 +80,18 @@ pub(crate) struct Vehicle {
 
 impl Vehicle {
     /// `None` for a vehicle that has not said anything yet.
-    fn of(tenant: &TenantId, vehicle: &VehicleId, state: &VehicleState, now: Timestamp) -> Option<Self> {
+    fn of(
+        (tenant, vehicle): (&TenantId, &VehicleId),
+        tags: &VehicleTags,
+        state: &VehicleState,
+        now: Timestamp,
+    ) -> Option<Self> {
         let latest = state.latest?;
         let reading = latest.reading;
         Some(Self {
             tenant: tenant.to_string(),
             vehicle: vehicle.to_string(),
+            tags: tags.of(vehicle).names(),
             sequence: latest.sequence.0,
             event_time: reading.event_time.to_rfc3339(),
             event_time_ms: reading.event_time.0,
@@ -102,7 +114,7 @@ impl Vehicle {
     }
 }
 
-/// Your vehicles in the order of their ids.
+/// Your vehicles that have sent a reading, in the order of their ids.
 #[utoipa::path(get, path = "/v1/vehicles", tag = "vehicles", params(VehiclesQuery), responses(
     (status = 200, description = "A page of vehicles", body = VehiclePage),
     (status = 503, description = "A vehicle is staler than `max_staleness`", body = Problem),
@@ -120,12 +132,23 @@ pub(crate) async fn list_vehicles(
     }
     let after = query.after.as_deref().map(VehicleId::new).transpose();
     let after = after.map_err(|_| Problem::malformed_cursor("give `next` of the page before"))?;
+    let tag = query.tag.as_deref().map(Tag::new).transpose();
+    let tag = tag.map_err(|error| Problem::malformed_request(error.to_string()))?;
+    let tags = app.registry.vehicle_tags(tenant);
     // One more than asked for tells whether this is the last page.
-    let mut page = app.latest.page(tenant, after.as_ref(), limit + 1);
+    let mut page: Vec<_> = match &tag {
+        None => app.latest.page(tenant, after.as_ref(), limit + 1),
+        Some(tag) => {
+            let tagged = tags.with(tag, after.as_ref());
+            // Those that were not heard of yet are no vehicles here, as in the whole list.
+            let heard_of = tagged.filter_map(|id| Some((id.clone(), app.latest.vehicle(tenant, id)?)));
+            heard_of.take(limit + 1).collect()
+        }
+    };
     let next = (page.len() > limit).then(|| page[limit - 1].0.to_string());
     page.truncate(limit);
     let now = (app.clock)();
-    let vehicles: Vec<_> = page.iter().filter_map(|(id, state)| Vehicle::of(tenant, id, state, now)).collect();
+    let vehicles: Vec<_> = page.iter().filter_map(|(id, state)| Vehicle::of((tenant, id), &tags, state, now)).collect();
     vehicles.iter().try_for_each(|vehicle| vehicle.fresh_enough(query.max_staleness))?;
     Ok(Json(VehiclePage { vehicles, next }))
 }
@@ -148,7 +171,8 @@ pub(crate) async fn get_vehicle(
     let unknown = || Problem::unknown_vehicle(format!("you have no vehicle {id:?} that has sent a reading"));
     let id = VehicleId::new(&id).map_err(|_| unknown())?;
     let state = app.latest.vehicle(tenant, &id).ok_or_else(unknown)?;
-    let vehicle = Vehicle::of(tenant, &id, &state, (app.clock)()).ok_or_else(unknown)?;
+    let tags = app.registry.vehicle_tags(tenant);
+    let vehicle = Vehicle::of((tenant, &id), &tags, &state, (app.clock)()).ok_or_else(unknown)?;
     vehicle.fresh_enough(query.max_staleness)?;
     Ok(Json(vehicle))
 }

@@ -10,6 +10,7 @@ async fn without_a_known_key_there_is_nothing_to_see() {
     let routes = [
         "/v1/vehicles",
         "/v1/vehicles/x",
+        "/v1/vehicles/x/tags",
         "/v1/events",
         "/v1/events/stream",
         "/v1/plugins",

@@ -1,6 +1,7 @@
 //! A cloud's serving part with logs in memory and a certificate of its own.
 
 use bytes::Bytes;
+use drover_cloud::plugin_reports::PluginReports;
 use drover_cloud::projections::latest::Latest;
 use drover_cloud::registry::{Registry, Signers};
 use drover_cloud::serving::{self, ApiKey, Deadlines, Edges, KeyHash, KnownEdge, Listener, Parts};
@@ -9,7 +10,7 @@ use fleet_model::vehicle::LatestReading;
 use fleet_model::{
     Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, TenantId, Timestamp, VehicleName, VehicleState,
 };
-use fleet_wire::control::EdgeStatus;
+use fleet_wire::control::{DeploymentStatus, EdgeStatus};
 use fleet_wire::frame::Placement;
 use fleet_wire::{EventBlockV1, EventFrame, ReadingBlockV1, ReadingFrame, ReadingV1, VehicleNameV1};
 use plugin_host::{Compiler, EngineConfig, PluginEngine};
@@ -36,6 +37,7 @@ pub(crate) struct Cloud {
     pub(crate) telemetry: MemoryLog,
     pub(crate) latest: Arc<Latest>,
     pub(crate) registry: Registry,
+    pub(crate) plugin_reports: PluginReports,
     pub(crate) data_dir: PathBuf,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: Option<JoinHandle<()>>,
@@ -74,6 +76,10 @@ impl Edges for OneEdge {
         };
         vec![known("depot-1", None), known("depot-of-other", Some([TenantId::new("other").unwrap()].into()))]
     }
+
+    fn here(&self) -> Vec<DeploymentStatus> {
+        Vec::new()
+    }
 }
 
 impl Cloud {
@@ -93,6 +99,7 @@ impl Cloud {
             PluginEngine::new(EngineConfig { compiler: Compiler::InProcess, ..EngineConfig::default() }).unwrap();
         let registry =
             Registry::open(folder.path(), Arc::new(log.clone()), engine, options.signers, clock.clone()).unwrap();
+        let plugin_reports = PluginReports::open(Arc::new(log.clone()), clock.clone()).unwrap();
         let api_key = |name: &str, tenant: Option<&str>, key, operator| ApiKey {
             name: name.into(),
             tenant: tenant.map(|tenant| tenant.parse().unwrap()),
@@ -103,6 +110,7 @@ impl Cloud {
             logs: Logs { telemetry: Arc::new(telemetry.clone()), events: Arc::new(log.clone()) },
             latest: latest.clone(),
             registry: registry.clone(),
+            plugin_reports: plugin_reports.clone(),
             edges: Arc::new(OneEdge),
             api_keys: vec![
                 api_key("demo", Some("demo"), DEMO_KEY, false),
@@ -128,6 +136,7 @@ impl Cloud {
             telemetry,
             latest,
             registry,
+            plugin_reports,
             data_dir,
             shutdown,
             serving,

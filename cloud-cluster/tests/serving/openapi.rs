@@ -23,9 +23,13 @@ async fn the_description_is_served_and_documented_as_the_code_has_it() {
     for path in [
         "/v1/vehicles",
         "/v1/vehicles/{id}",
+        "/v1/vehicles/{id}/tags",
         "/v1/events",
         "/v1/events/stream",
         "/v1/plugins",
+        "/v1/plugins/{name}",
+        "/v1/plugins/{name}/logs",
+        "/v1/plugins/{name}/cost",
         "/v1/deployments",
         "/v1/deployments/{name}",
         "/v1/deployments/{name}/rollback",

@@ -10,7 +10,7 @@ async fn a_vehicle_says_what_was_reported_and_how_old_that_is() {
     cloud.seen("demo", "bus-1", 5_000);
     let vehicle = cloud.get(Version::Http3, "/v1/vehicles/bus-1").send().await.json().await;
     let expected = json!({
-        "tenant": "demo", "vehicle": "bus-1", "sequence": 3, "event_time": "2024-02-19T14:41:49.000Z",
+        "tenant": "demo", "vehicle": "bus-1", "tags": [], "sequence": 3, "event_time": "2024-02-19T14:41:49.000Z",
         "event_time_ms": 1_708_353_709_000_i64, "received_time": "2024-02-19T14:41:49.000Z", "data_age_ms": 5_000,
         "latitude": 52.25, "longitude": 21.0, "speed": 12.5, "ignition": true, "readings": 3, "late": 1,
     });

@@ -14,6 +14,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,12 +180,17 @@ async fn a_stalled_reader_of_telemetry_does_not_hold_up_alerts() {
     assert!(matches!(read(&mut control_recv).await, StreamOpen::Control(_)));
     control_send.write_all(&message(&ToEdge::Welcome { protocol: PROTOCOL, software: String::new() })).await.unwrap();
 
-    let (mut stalled, mut alerts) = (None, None);
-    for _ in 0..2 {
+    // The edge opens a stream for each class, in no particular order.
+    let (mut stalled, mut alerts) = (BTreeMap::new(), None);
+    while alerts.is_none() || !stalled.contains_key(&EventClass::Telemetry) {
         let (mut send, mut recv) = soon("a stream", connection.accept_bi()).await.unwrap();
         let StreamOpen::Class { class, .. } = read(&mut recv).await else { panic!("a class stream") };
         send.write_all(&message(&ClassReply::Resume { next: None })).await.unwrap();
-        if class == EventClass::Alerts { alerts = Some((send, recv)) } else { stalled = Some((send, recv)) }
+        if class == EventClass::Alerts {
+            alerts = Some((send, recv));
+        } else {
+            stalled.insert(class, (send, recv));
+        }
     }
     let (mut acks, mut frames) = alerts.unwrap();
     for alert in 1..=20 {

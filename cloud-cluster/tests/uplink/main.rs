@@ -2,6 +2,7 @@
 //! has in its logs is in the cloud's logs, once and in order, whatever is cut, restarted or refused in between.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod audit;
 mod certificates;
 mod client;
 mod cuts;
@@ -10,6 +11,7 @@ mod flow;
 mod hostile;
 mod logs;
 mod odd_log;
+mod plugin_reports;
 mod refusals;
 mod relay;
 mod tenants;

@@ -7,7 +7,7 @@ use crate::world::{
 };
 use bytes::Bytes;
 use event_log::Stream;
-use fleet_model::EventClass;
+use fleet_model::{Depots, EventClass, Place, Scope};
 use fleet_wire::control::{ClassReply, Code, DeploymentSpec, EncodedSet, EncodedSpec, StreamOpen, ToEdge};
 use quinn::TransportConfig;
 
@@ -20,6 +20,11 @@ fn spec(tenant: &str, revision: u64) -> EncodedSpec {
         plugin_name: "geofence".into(),
         plugin_version: "1.0.0".into(),
         config: serde_json::json!({}),
+        vehicles: Scope::ALL,
+        trial: None,
+        changes: revision,
+        depots: Depots::ALL,
+        place: Place::Edge,
     };
     EncodedSpec::new(spec).unwrap()
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use drover_cloud::cloud_ingest::{
     Apply, CloudIngest, CloudIngestConfig, CloudIngestError, EdgeEntry, EdgeRegistry, EdgeTenants, PluginBytes,
 };
+use drover_cloud::plugin_reports::PluginReports;
 use drover_edge::uplink::{self, ConnectionState, UplinkConfig, UplinkHandle};
 use event_log::{Append, Commit, EventLog, MemoryLog, Offset, RedbLog, RedbOptions, Stream};
 use fleet_model::{Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, VehicleName};
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::{Logs, RuntimeError, system_clock};
+use vehicle_runtime::{AuditTrail, Logs, RuntimeError, system_clock};
 
 /// Between two attempts of an edge that shall make only one in a test, however slow the machine is. The wait is random
 /// up to this: a year leaves a chance of one in a million for half a minute.
@@ -183,6 +184,7 @@ pub struct Cloud {
     pub applied: Arc<Applied>,
     pub edges: Arc<EdgeRegistry>,
     pub deployments: watch::Sender<EncodedSet>,
+    pub plugin_reports: PluginReports,
     stop: CancellationToken,
     task: JoinHandle<Result<(), CloudIngestError>>,
 }
@@ -235,8 +237,10 @@ impl Cloud {
         // A cloud that is started again on its port waits for the socket of the one before: quinn lets it go in a task
         // of its own, soon after the endpoint is dropped.
         let deadline = Instant::now() + PATIENCE;
+        let audit = AuditTrail::new(logs.events.clone(), system_clock(), "drover");
+        let plugin_reports = PluginReports::open(logs.events.clone(), system_clock()).unwrap();
         let ingest = loop {
-            match CloudIngest::bind(config.clone(), edge_tenants.clone()) {
+            match CloudIngest::bind(config.clone(), edge_tenants.clone(), audit.clone(), plugin_reports.clone()) {
                 Ok(ingest) => break ingest,
                 Err(CloudIngestError::Bind(..)) if Instant::now() < deadline => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
@@ -250,7 +254,7 @@ impl Cloud {
             let (logs, applied, edges, stop) = (logs.clone(), applied.clone(), edges.clone(), stop.clone());
             async move { ingest.run(logs, applied, edges, deployments_seen, Arc::new(plugins), stop).await }
         });
-        Self { address, logs, applied, edges, deployments, stop, task }
+        Self { address, logs, applied, edges, deployments, plugin_reports, stop, task }
     }
 
     pub async fn stop(self) -> Logs {
@@ -304,8 +308,22 @@ impl Edge {
     }
 
     pub fn start_as(name: &str, config: UplinkConfig, logs: Logs) -> Self {
+        Self::start_reporting(name, config, logs, None)
+    }
+
+    /// With rules of which it reports.
+    pub fn start_reporting(
+        name: &str,
+        config: UplinkConfig,
+        logs: Logs,
+        reports: Option<vehicle_runtime::PluginReports>,
+    ) -> Self {
         let (status, status_seen) = watch::channel(EdgeStatus::default());
         let (link, handle) = uplink::link(name.parse().unwrap(), "drover-edge test".into(), status_seen);
+        let link = match reports {
+            Some(reports) => link.with_reports(reports),
+            None => link,
+        };
         let stop = CancellationToken::new();
         let task = tokio::spawn(uplink::run(config, logs.clone(), link, stop.clone()));
         Self { logs, handle, status, stop, task }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest tenant, vehicle, edge or deployment id, in bytes.
+/// Longest tenant, vehicle, edge or deployment id and longest tag, in bytes.
 pub const ID_LEN_MAX: usize = 64;
 
 /// Why a text is not an id.
@@ -119,9 +119,18 @@ text_id!(
     /// An edge node, as its client certificate names it.
     EdgeId, "edge"
 );
+impl EdgeId {
+    /// What the cloud is called where what runs on edges and in the cloud is listed together. No edge may be.
+    pub const CLOUD: &str = "cloud";
+}
+
 text_id!(
     /// A plugin put to work under a name of the tenant's choice, with a config.
     DeploymentName, "deployment"
+);
+text_id!(
+    /// A word that a tenant gives to its vehicles, so that a deployment can be for all that have it.
+    Tag, "tag"
 );
 
 /// (tenant, vehicle) as one number: the first 8 bytes, big-endian, of SHA-256(`tenant` 0x00 `vehicle`).

@@ -9,20 +9,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod admission;
+pub mod audit;
 pub mod event;
 pub mod ids;
 pub mod reading;
 pub mod refusal;
 pub mod repeats;
+pub mod rollout;
+pub mod tags;
 pub mod time;
 pub mod trouble_codes;
 pub mod vehicle;
 
 pub use admission::{AdmissionPolicy, AdmissionState, Verdict};
+pub use audit::{Act, ActKind, AuditRecord};
 pub use event::{Event, EventClass, EventId, EventKind, PluginRef};
-pub use ids::{DeploymentName, EdgeId, InvalidId, Sequence, TenantId, VehicleId, VehicleKey, VehicleName};
+pub use ids::{DeploymentName, EdgeId, InvalidId, Sequence, Tag, TenantId, VehicleId, VehicleKey, VehicleName};
 pub use reading::Reading;
 pub use refusal::Refusal;
+pub use rollout::{Depots, InvalidShare, Place, Scope, Share, TrialMode};
+pub use tags::{Tags, TooManyTags};
 pub use time::Timestamp;
 pub use trouble_codes::{TroubleCode, TroubleCodes};
 pub use vehicle::{Applied, VehicleState};

@@ -9,10 +9,15 @@
 //! [`Unknown`](ToEdge::Unknown), not an error: either side may be the newer one.
 
 mod encoded_set;
+mod plugin_report;
 
 pub use encoded_set::{EncodedSet, EncodedSpec};
+pub use plugin_report::{
+    LINES_BYTES_MAX, LINES_MAX, LinesReport, ReportedLine, ReportedRule, USAGE_ENTRIES_MAX, UsageCounts, UsageEntry,
+    UsageReport,
+};
 
-use fleet_model::{DeploymentName, EventClass, TenantId};
+use fleet_model::{DeploymentName, Depots, EventClass, Place, Scope, TenantId, TrialMode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,6 +124,10 @@ pub enum ToEdge {
 pub enum ToCloud {
     /// How it stands.
     Status(EdgeStatus),
+    /// What its rules used.
+    PluginUsage(UsageReport),
+    /// What its rules logged.
+    PluginLines(LinesReport),
     /// From a newer edge.
     #[serde(other)]
     Unknown,
@@ -187,6 +196,42 @@ pub struct DeploymentSpec {
     /// As the tenant wrote it; checked against the plugin's schema.
     #[serde(default)]
     pub config: serde_json::Value,
+    /// For which of the tenant's vehicles.
+    #[serde(default, skip_serializing_if = "Scope::is_all")]
+    pub vehicles: Scope,
+    /// What is tried beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialSpec>,
+    /// Counts all changes: of the revision, of the vehicles, of the trial. It does not travel.
+    #[serde(skip)]
+    pub changes: u64,
+    /// In which depots. It does not travel: each is told what is for it.
+    #[serde(skip)]
+    pub depots: Depots,
+    /// Whether edges run it, or the cloud itself. It does not travel.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// A revision to be tried beside the one that is live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialSpec {
+    /// Of the same count as deployments' revisions.
+    pub revision: u64,
+    /// SHA-256 of the component, 64 hexadecimal digits.
+    pub plugin_hash: String,
+    /// The plugin's own name.
+    #[serde(default)]
+    pub plugin_name: String,
+    /// Its version.
+    #[serde(default)]
+    pub plugin_version: String,
+    /// As of a deployment.
+    #[serde(default)]
+    pub config: serde_json::Value,
+    /// How.
+    #[serde(flatten)]
+    pub mode: TrialMode,
 }
 
 impl DeploymentSpec {
@@ -200,7 +245,7 @@ impl DeploymentSpec {
     /// The same revision when it cannot be given out.
     #[must_use]
     pub fn unavailable(self) -> Self {
-        Self { plugin_hash: String::new(), config: serde_json::Value::Null, ..self }
+        Self { plugin_hash: String::new(), config: serde_json::Value::Null, trial: None, ..self }
     }
 }
 
@@ -279,9 +324,56 @@ pub struct DeploymentStatus {
     /// Its version.
     #[serde(default)]
     pub plugin_version: String,
+    /// For how many vehicles it decides; `None`: for all.
+    #[serde(default)]
+    pub vehicles: Option<u64>,
     /// What changing to it cost.
     #[serde(default)]
     pub swap: Option<SwapFigures>,
+    /// How the trial beside it fares.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
+}
+
+/// How a trial fares on an edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialStatus {
+    /// Which revision is tried.
+    pub revision: u64,
+    /// How; while it is loading and when it was refused, how it would be.
+    #[serde(flatten)]
+    pub mode: TrialMode,
+    /// How far it came.
+    #[serde(default)]
+    pub state: DeploymentPhase,
+    /// Why it was refused.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What it did.
+    #[serde(default)]
+    pub figures: TrialFigures,
+}
+
+/// What a trial did on one edge since it began there, or since the edge's last start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrialFigures {
+    /// Readings that it was shown.
+    pub readings: u64,
+    /// Batches on which it failed.
+    pub failures: u64,
+    /// As a canary: events that it decided.
+    pub events: u64,
+    /// In the shadow: proposals that the live rule made as well.
+    pub same: u64,
+    /// The same event with another time, figure or details.
+    pub changed: u64,
+    /// Proposals that only it made.
+    pub added: u64,
+    /// Events that only the live rule made.
+    pub removed: u64,
+    /// The newest differences in words, oldest first.
+    pub differences: Vec<String>,
 }
 
 /// How far a deployment came.
@@ -414,7 +506,10 @@ mod tests {
         round_trip(ClassReply::Resume { next: None });
         round_trip(ClassReply::Resume { next: Some(u64::MAX) });
         round_trip(PluginReply::Found { len: 7 });
-        round_trip(ToEdge::Deployments(DeploymentSet { generation: 3, deployments: vec![spec("demo", 2)] }));
+        round_trip(ToEdge::Deployments(DeploymentSet {
+            generation: 3,
+            deployments: vec![DeploymentSpec { changes: 0, ..spec("demo", 2) }],
+        }));
         round_trip(ToCloud::Status(EdgeStatus {
             streams: vec![StreamStatus {
                 class: EventClass::Telemetry,
@@ -436,7 +531,42 @@ mod tests {
             plugin_name: "geofence".into(),
             plugin_version: "1.0.0".into(),
             config: serde_json::json!({"zones": {"type": "FeatureCollection"}}),
+            vehicles: Scope::ALL,
+            trial: None,
+            changes: revision,
+            depots: Depots::ALL,
+            place: Place::Edge,
         }
+    }
+
+    #[test]
+    fn vehicles_and_trials_travel_and_old_edges_read_what_they_know() {
+        let trial = TrialSpec {
+            revision: 3,
+            plugin_hash: "cd".repeat(32),
+            plugin_name: "geofence".into(),
+            plugin_version: "1.1.0".into(),
+            config: serde_json::json!({}),
+            mode: TrialMode::Canary { share: fleet_model::Share::new(10).unwrap() },
+        };
+        let tried = DeploymentSpec {
+            vehicles: Scope::only(["BUS-1".parse().unwrap()]),
+            trial: Some(trial),
+            changes: 0,
+            ..spec("demo", 2)
+        };
+        round_trip(tried.clone());
+        let json = serde_json::to_value(&tried).unwrap();
+        assert_eq!((&json["vehicles"][0], &json["trial"]["mode"]), (&"BUS-1".into(), &"canary".into()));
+        let plain = serde_json::to_value(spec("demo", 2)).unwrap();
+        assert!(plain.get("vehicles").is_none() && plain.get("trial").is_none(), "{plain}");
+    }
+
+    #[test]
+    fn a_deployment_for_no_vehicle_is_not_one_for_all() {
+        let nobody = DeploymentSpec { vehicles: Scope::only([]), changes: 0, ..spec("demo", 2) };
+        round_trip(nobody.clone());
+        assert_eq!(serde_json::to_value(&nobody).unwrap()["vehicles"], serde_json::json!([]));
     }
 
     #[test]
@@ -452,6 +582,7 @@ mod tests {
             assert_eq!(message_len(*prefix, MESSAGE_LEN_MAX).unwrap(), body.len());
             assert_eq!(body.len(), set.message_len());
             let generation = deployments.iter().map(|spec| spec.revision).sum();
+            let deployments = deployments.into_iter().map(|spec| DeploymentSpec { changes: 0, ..spec }).collect();
             let expected = DeploymentSet { generation, deployments };
             assert_eq!(decode::<ToEdge>(body).unwrap(), ToEdge::Deployments(expected));
             let again = set.clone().encode(MESSAGE_LEN_MAX).unwrap();
@@ -472,7 +603,7 @@ mod tests {
         let both = set(&[("a", 1), ("b", 1)]);
         let later = both.with(EncodedSpec::new(spec("b", 2)).unwrap());
         assert!(both.is_same(&both.clone()) && !both.is_same(&later));
-        let of = |set: &EncodedSet, tenant: &str| set.only(|of| of.as_str() == tenant);
+        let of = |set: &EncodedSet, tenant: &str| set.only(|spec| spec.tenant.as_str() == tenant);
         assert!(of(&both, "a").is_same(&of(&later, "a")), "a change of another tenant is none");
         assert!(!of(&both, "b").is_same(&of(&later, "b")));
         assert_eq!((of(&later, "b").generation, of(&later, "b").deployments.len()), (2, 1));

@@ -11,6 +11,7 @@
 //! ```
 //! Integers are little-endian. The codec of the body is the upper nibble of the record kind: 0, as rkyv wrote it.
 
+use crate::audit_block::{ArchivedAuditBlockV1, AuditBlockV1};
 use crate::block::{ArchivedEventBlockV1, ArchivedReadingBlockV1, EventBlockV1, ReadingBlockV1};
 use bytes::{Bytes, BytesMut};
 use fleet_model::{EventClass, EventKind};
@@ -36,6 +37,8 @@ pub enum RecordKind {
     Readings = 1,
     /// [`EventBlockV1`].
     Events = 2,
+    /// [`AuditBlockV1`].
+    Audit = 3,
 }
 
 /// What stands before the body.
@@ -135,6 +138,7 @@ impl FrameHeader {
         let kind = match header[6] & 0x0f {
             1 => RecordKind::Readings,
             2 => RecordKind::Events,
+            3 => RecordKind::Audit,
             value => return Err(FrameError::Unknown { what: "record kind", value }),
         };
         known("record version", header[7], header[7] == RECORD_VERSION)?;
@@ -191,6 +195,10 @@ pub struct ReadingFrame(Frame);
 #[derive(Debug, Clone)]
 pub struct EventFrame(Frame);
 
+/// A frame of audit records.
+#[derive(Debug, Clone)]
+pub struct AuditFrame(Frame);
+
 /// Where in a sender's stream a new frame stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
@@ -222,6 +230,7 @@ impl Frame {
         match header.kind {
             RecordKind::Readings => check_readings(body, header.count, header.class)?,
             RecordKind::Events => check_events(body, header.count, header.class)?,
+            RecordKind::Audit => check_audit(body, header.count, header.class)?,
         }
         Ok(Self { header, bytes })
     }
@@ -241,7 +250,7 @@ impl Frame {
     /// The frame as readings, or back as it was.
     ///
     /// # Errors
-    /// The frame itself when it holds events.
+    /// The frame itself when it holds something else.
     pub fn into_readings(self) -> Result<ReadingFrame, Frame> {
         if self.header.kind == RecordKind::Readings { Ok(ReadingFrame(self)) } else { Err(self) }
     }
@@ -249,9 +258,17 @@ impl Frame {
     /// The frame as events, or back as it was.
     ///
     /// # Errors
-    /// The frame itself when it holds readings.
+    /// The frame itself when it holds something else.
     pub fn into_events(self) -> Result<EventFrame, Frame> {
         if self.header.kind == RecordKind::Events { Ok(EventFrame(self)) } else { Err(self) }
+    }
+
+    /// The frame as audit records, or back as it was.
+    ///
+    /// # Errors
+    /// The frame itself when it holds something else.
+    pub fn into_audit(self) -> Result<AuditFrame, Frame> {
+        if self.header.kind == RecordKind::Audit { Ok(AuditFrame(self)) } else { Err(self) }
     }
 
     fn build(kind: RecordKind, count: usize, body: &[u8], at: Placement) -> Result<Self, BuildError> {
@@ -350,6 +367,37 @@ impl EventFrame {
     }
 }
 
+impl AuditFrame {
+    /// Lays out a block once; from here on it is only copied.
+    ///
+    /// # Errors
+    /// When the frame would be too long.
+    pub fn build(block: &AuditBlockV1, at: Placement) -> Result<Self, BuildError> {
+        let body = rkyv::to_bytes::<rkyv::rancor::Error>(block).map_err(|e| BuildError::Layout(e.to_string()))?;
+        Frame::build(RecordKind::Audit, block.records.len(), &body, at).map(Self)
+    }
+
+    /// The block, read in place.
+    #[must_use]
+    #[allow(unsafe_code)]
+    pub fn block(&self) -> &ArchivedAuditBlockV1 {
+        // SAFETY: as in `ReadingFrame::block`.
+        unsafe { rkyv::access_unchecked::<ArchivedAuditBlockV1>(&self.0.bytes[HEADER_LEN..]) }
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &FrameHeader {
+        &self.0.header
+    }
+
+    /// Header and body as they travel and are stored.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
+    }
+}
+
 fn checksum(frame: &[u8]) -> u32 {
     let before = crc32c::crc32c(&frame[..HEADER_LEN - 4]);
     crc32c::crc32c_append(before, &frame[HEADER_LEN..])
@@ -396,6 +444,18 @@ fn check_events(body: &[u8], count: u32, class: EventClass) -> Result<(), FrameE
     }
     if block.traces.iter().any(|trace| trace.record.to_native() >= count) {
         return Err(FrameError::Inconsistent("a trace names an event that is not there"));
+    }
+    Ok(())
+}
+
+fn check_audit(body: &[u8], count: u32, class: EventClass) -> Result<(), FrameError> {
+    if class != EventClass::Audit {
+        return Err(FrameError::Inconsistent("audit records are of another class than audit"));
+    }
+    let block =
+        rkyv::access::<ArchivedAuditBlockV1, rkyv::rancor::Error>(body).map_err(|e| FrameError::Body(e.to_string()))?;
+    if block.records.len() != count as usize {
+        return Err(FrameError::Inconsistent("the header counts other audit records than the body holds"));
     }
     Ok(())
 }

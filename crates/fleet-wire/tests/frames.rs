@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use bytes::Bytes;
+use fleet_model::audit::{Act, ActKind, AuditRecord, Chain, Link, Origin};
 use fleet_model::event::TraceContext;
 use fleet_model::{
     Event, EventClass, EventId, EventKind, PluginRef, Reading, Sequence, Timestamp, TroubleCodes, VehicleKey,
@@ -10,8 +11,8 @@ use fleet_model::{
 };
 use fleet_wire::frame::Placement;
 use fleet_wire::{
-    EventBlockV1, EventFrame, FRAME_LEN_MAX, Frame, FrameError, FrameHeader, HEADER_LEN, ReadingBlockV1, ReadingFrame,
-    ReadingV1, TraceV1, VehicleNameV1,
+    AuditBlockV1, AuditFrame, EventBlockV1, EventFrame, FRAME_LEN_MAX, Frame, FrameError, FrameHeader, HEADER_LEN,
+    ReadingBlockV1, ReadingFrame, ReadingV1, TraceV1, VehicleNameV1,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -23,6 +24,7 @@ const TELEMETRY: Placement = Placement {
     created_ms: 1_708_353_714_000,
 };
 const ALERTS: Placement = Placement { class: EventClass::Alerts, first_offset: 7, ..TELEMETRY };
+const AUDIT: Placement = Placement { class: EventClass::Audit, first_offset: 3, ..TELEMETRY };
 
 fn vehicle(name: &str) -> VehicleName {
     VehicleName::new("demo".parse().unwrap(), name.parse().unwrap())
@@ -87,6 +89,24 @@ fn events() -> EventBlockV1 {
     ])
 }
 
+fn audit() -> Vec<AuditRecord> {
+    let now = Timestamp(1_708_353_714_000);
+    let whole = Act::new(now, ActKind::DeploymentActivated, "edge:depot-1")
+        .of(&"demo".parse().unwrap())
+        .about("zones")
+        .revision(2)
+        .plugin([7; 32])
+        .config([8; 32])
+        .because("Śródmieście")
+        .details(r#"{"plugin":"geofence","version":"1.0.0"}"#);
+    let link = Link { number: 4, previous: [1; 32], hash: [2; 32] };
+    let edge = "depot-1".parse().unwrap();
+    let origin = Origin { edge, epoch: u64::MAX, received_time: now, link };
+    let mut chain = Chain::default();
+    let bare = Act::new(Timestamp(0), ActKind::PluginRefused, "alice").refused("no");
+    vec![chain.seal(whole, Some(origin)), chain.seal(bare, None)]
+}
+
 fn golden(name: &str, bytes: &[u8]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("DROVER_WRITE_GOLDEN").is_some() {
@@ -104,6 +124,46 @@ fn readings_are_laid_out_as_released() {
 #[test]
 fn events_are_laid_out_as_released() {
     golden("events_v1.frame", EventFrame::build(&events(), ALERTS).unwrap().bytes());
+}
+
+#[test]
+fn audit_records_are_laid_out_as_released() {
+    golden("audit_v1.frame", AuditFrame::build(&AuditBlockV1::of(&audit()), AUDIT).unwrap().bytes());
+}
+
+#[test]
+fn audit_records_come_back_as_they_were() {
+    let built = AuditFrame::build(&AuditBlockV1::of(&audit()), AUDIT).unwrap();
+    let parsed = Frame::parse(built.bytes().clone()).unwrap();
+    assert!(parsed.clone().into_events().is_err() && parsed.clone().into_readings().is_err());
+    let parsed = parsed.into_audit().unwrap();
+    let records: Vec<_> = parsed.block().records.iter().map(|record| record.to_record().unwrap()).collect();
+    assert_eq!(records, audit());
+    assert!(records.iter().all(AuditRecord::is_whole));
+}
+
+/// What can be read need not be a record: each text, number and range is asked.
+#[test]
+fn what_cannot_be_an_audit_record_is_told() {
+    fn origin_of(block: &mut AuditBlockV1) -> &mut fleet_wire::OriginV1 {
+        block.records[0].origin.as_mut().unwrap()
+    }
+    type Change = fn(&mut AuditBlockV1);
+    let changes: [(&str, Change); 8] = [
+        ("tenant", |block| block.records[0].tenant = "a/b".into()),
+        ("outcome", |block| block.records[0].outcome = 0),
+        ("act", |block| block.records[0].act = "Rm -rf".into()),
+        ("details", |block| block.records[0].details = "x".repeat(5_000)),
+        ("time", |block| block.records[0].time = i64::MIN),
+        ("edge", |block| origin_of(block).edge.clear()),
+        ("received time", |block| origin_of(block).received_time = -1),
+        ("number", |block| block.records[0].link.number = 0),
+    ];
+    for (what, change) in changes {
+        let frame = Frame::parse(forged(AUDIT, 2, 3, &audit_body(change))).unwrap().into_audit().unwrap();
+        let refused = frame.block().records[0].to_record().unwrap_err().to_string();
+        assert!(refused.contains(what), "{what}: {refused}");
+    }
 }
 
 #[test]
@@ -168,6 +228,12 @@ fn event_body(change: impl FnOnce(&mut EventBlockV1)) -> Vec<u8> {
     rkyv::to_bytes::<rkyv::rancor::Error>(&block).unwrap().to_vec()
 }
 
+fn audit_body(change: impl FnOnce(&mut AuditBlockV1)) -> Vec<u8> {
+    let mut block = AuditBlockV1::of(&audit());
+    change(&mut block);
+    rkyv::to_bytes::<rkyv::rancor::Error>(&block).unwrap().to_vec()
+}
+
 #[test]
 fn a_block_that_contradicts_itself_is_refused_though_its_checksum_fits() {
     assert!(Frame::parse(forged(TELEMETRY, 3, 1, &reading_body(|_| ()))).is_ok());
@@ -188,6 +254,8 @@ fn a_block_that_contradicts_itself_is_refused_though_its_checksum_fits() {
         ("event trace", forged(ALERTS, 2, 2, &event_body(|b| b.traces[0].record = 2))),
         ("event kind", forged(ALERTS, 2, 2, &event_body(|b| b.events[0].kind = 0))),
         ("event class", forged(TELEMETRY, 2, 2, &event_body(|_| ()))),
+        ("audit count", forged(AUDIT, 3, 3, &audit_body(|_| ()))),
+        ("class of audit", forged(ALERTS, 2, 3, &audit_body(|_| ()))),
     ] {
         assert!(matches!(Frame::parse(frame), Err(FrameError::Inconsistent(_))), "{what}");
     }
@@ -197,7 +265,7 @@ fn a_block_that_contradicts_itself_is_refused_though_its_checksum_fits() {
 fn what_this_build_does_not_know_is_named() {
     let whole = ReadingFrame::build(&readings(), TELEMETRY).unwrap().bytes().clone();
     for (at, value, what) in
-        [(4, 2, "header version"), (5, 9, "class"), (6, 0x11, "codec"), (6, 3, "record kind"), (7, 2, "record version")]
+        [(4, 2, "header version"), (5, 9, "class"), (6, 0x11, "codec"), (6, 4, "record kind"), (7, 2, "record version")]
     {
         let mut bytes = whole.to_vec();
         bytes[at] = value;
@@ -239,14 +307,19 @@ fn walk(frame: Frame) {
                 let _ = (block.vehicles[reading.vehicle_index()].to_name(), reading.reading());
             }
         }
-        Err(frame) => {
-            let events = frame.into_events().unwrap();
-            let block = events.block();
-            for event in block.events.iter() {
-                let _ = (&block.vehicles[event.vehicle.to_native() as usize], event.subject.len());
-                let _ = &block.plugins[event.plugin.to_native() as usize];
+        Err(frame) => match frame.into_events() {
+            Ok(events) => {
+                let block = events.block();
+                for event in block.events.iter() {
+                    let _ = (&block.vehicles[event.vehicle.to_native() as usize], event.subject.len());
+                    let _ = &block.plugins[event.plugin.to_native() as usize];
+                }
             }
-        }
+            Err(frame) => {
+                let audit = frame.into_audit().unwrap();
+                let _ = audit.block().records.iter().map(|record| record.to_record()).collect::<Vec<_>>();
+            }
+        },
     }
 }
 
@@ -293,8 +366,8 @@ proptest! {
     }
 
     #[test]
-    fn a_hostile_body_never_panics(kind in 1..3_u8, count in 0..9_u32, body in prop::collection::vec(any::<u8>(), 0..600)) {
-        if let Ok(frame) = Frame::parse(forged(if kind == 1 { TELEMETRY } else { ALERTS }, count, kind, &body)) {
+    fn a_hostile_body_never_panics(kind in 1..4_u8, count in 0..9_u32, body in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(frame) = Frame::parse(forged([TELEMETRY, ALERTS, AUDIT][usize::from(kind) - 1], count, kind, &body)) {
             walk(frame);
         }
     }
@@ -302,19 +375,22 @@ proptest! {
     /// Somebody who knows the checksum changes some bytes of a good frame.
     #[test]
     fn a_tampered_body_never_panics(
-        events_not_readings in any::<bool>(),
+        kind in 1..4_u8,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut body = if events_not_readings { event_body(|_| ()) } else { reading_body(|_| ()) };
-        for (at, value) in changes {
-            let at = at.index(body.len());
-            body[at] = value;
+        let (at, count, mut body) = match kind {
+            1 => (TELEMETRY, 3, reading_body(|_| ())),
+            2 => (ALERTS, 2, event_body(|_| ())),
+            _ => (AUDIT, 2, audit_body(|_| ())),
+        };
+        for (place, value) in changes {
+            let place = place.index(body.len());
+            body[place] = value;
         }
         if let Some(cut) = cut {
             body.truncate(cut.index(body.len()));
         }
-        let (at, count, kind) = if events_not_readings { (ALERTS, 2, 2) } else { (TELEMETRY, 3, 1) };
         if let Ok(frame) = Frame::parse(forged(at, count, kind, &body)) {
             walk(frame);
         }

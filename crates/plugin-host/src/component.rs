@@ -1,6 +1,6 @@
 //! What can be said of a component before anything is compiled: is it one, is it valid, what does it import and export.
 
-use crate::bindings::v1;
+use crate::bindings::{Contract, IMPORTS, RULE};
 use crate::limits::UPLOAD_BYTES_MAX;
 use crate::load::LoadError;
 use wasmparser::{ComponentExternName, ComponentTypeRef, Encoding, Parser, Payload, Validator, WasmFeatures};
@@ -14,9 +14,18 @@ fn features() -> WasmFeatures {
         | WasmFeatures::COMPONENT_MODEL
 }
 
-/// Checks bytes from outside. What passes is a valid component that imports nothing but ours and exports our interface,
-/// whose full name is the answer.
-pub(crate) fn check(wasm: &[u8]) -> Result<String, LoadError> {
+/// What a component exports as its rule.
+#[derive(Debug)]
+pub(crate) struct RuleExport {
+    /// The export's full name.
+    pub(crate) name: String,
+    /// What it was built against.
+    pub(crate) contract: Contract,
+}
+
+/// Checks bytes from outside. What passes is a valid component that imports nothing but ours and exports our interface
+/// in a version that we know.
+pub(crate) fn check(wasm: &[u8]) -> Result<RuleExport, LoadError> {
     if wasm.len() > UPLOAD_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes: wasm.len() });
     }
@@ -30,11 +39,20 @@ pub(crate) fn check(wasm: &[u8]) -> Result<String, LoadError> {
         .validate_all(wasm)
         .map_err(|error| LoadError::Invalid(error.to_string()))?;
     let (imports, exports) = interfaces(wasm).map_err(|error| LoadError::Invalid(error.to_string()))?;
-    if let Some(unknown) = imports.into_iter().find(|import| !import.is_ours()) {
-        return Err(LoadError::UnknownImport(unknown.name));
+    for import in imports {
+        if !import.is_instance || !IMPORTS.iter().any(|ours| version_of(&import.name, ours).is_some()) {
+            return Err(LoadError::UnknownImport(import.name));
+        }
+        for ours in IMPORTS {
+            contract_of(&import.name, ours)?;
+        }
     }
-    let rule = exports.into_iter().find(|name| is_version_1_of(name, v1::RULE));
-    rule.ok_or_else(|| LoadError::MissingExport(format!("{}@1", v1::RULE)))
+    for name in exports {
+        if let Some(contract) = contract_of(&name, RULE)? {
+            return Ok(RuleExport { name, contract });
+        }
+    }
+    Err(LoadError::MissingExport(RULE.into()))
 }
 
 struct Import {
@@ -42,17 +60,16 @@ struct Import {
     is_instance: bool,
 }
 
-impl Import {
-    fn is_ours(&self) -> bool {
-        self.is_instance && v1::IMPORTS.iter().any(|ours| is_version_1_of(&self.name, ours))
-    }
+/// The version in `name` when it is `interface@version`.
+fn version_of(name: &str, interface: &str) -> Option<semver::Version> {
+    semver::Version::parse(name.strip_prefix(interface)?.strip_prefix('@')?).ok()
 }
 
-/// Whether `name` is `interface@1.x.y`, a release.
-fn is_version_1_of(name: &str, interface: &str) -> bool {
-    let version = name.strip_prefix(interface).and_then(|rest| rest.strip_prefix('@'));
-    let version = version.and_then(|version| semver::Version::parse(version).ok());
-    version.is_some_and(|version| version.major == 1 && version.pre.is_empty())
+/// The contract that `name` belongs to when it is `interface@version`; an error when that version is not known here.
+fn contract_of(name: &str, interface: &str) -> Result<Option<Contract>, LoadError> {
+    version_of(name, interface)
+        .map(|version| Contract::of(&version).ok_or_else(|| LoadError::UnknownContract(name.into())))
+        .transpose()
 }
 
 /// Imports and exports of the outermost component, and not of those inside it.
@@ -94,19 +111,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_release_of_version_1_is_taken() {
-        for (name, taken) in [
-            ("drover:plugin/log@1.0.0", true),
-            ("drover:plugin/log@1.7.3", true),
-            ("drover:plugin/log@2.0.0", false),
-            ("drover:plugin/log@0.1.0", false),
-            ("drover:plugin/log@1.0.0-rc.1", false),
-            ("drover:plugin/log@1", false),
-            ("drover:plugin/log", false),
-            ("drover:plugin/logs@1.0.0", false),
-            ("wasi:cli/environment@1.0.0", false),
+    fn every_patch_of_a_known_minor_is_taken_and_nothing_else() {
+        let found = |name: &str| contract_of(name, "drover:plugin/log").map_err(|error| error.to_string());
+        for (name, expected) in [
+            ("drover:plugin/log@1.0.0", Some(Contract::V1_0)),
+            ("drover:plugin/log@1.0.7", Some(Contract::V1_0)),
+            ("drover:plugin/log@1.1.3", Some(Contract::V1_1)),
+            ("drover:plugin/log@1", None),
+            ("drover:plugin/log", None),
+            ("drover:plugin/logs@1.0.0", None),
+            ("wasi:cli/environment@1.0.0", None),
         ] {
-            assert_eq!(is_version_1_of(name, "drover:plugin/log"), taken, "{name}");
+            assert_eq!(found(name), Ok(expected), "{name}");
+        }
+        for name in ["log@1.2.0", "log@2.0.0", "log@0.1.0", "log@1.0.0-rc.1"] {
+            let name = format!("drover:plugin/{name}");
+            let wrong = found(&name).unwrap_err();
+            assert!(wrong.contains(&name) && wrong.contains("1.0, 1.1"), "{wrong}");
         }
     }
 }

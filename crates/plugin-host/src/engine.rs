@@ -1,6 +1,6 @@
 //! The engine all plugins of a process run in.
 
-use crate::bindings::v1;
+use crate::bindings::newest;
 use crate::cache::ArtifactCache;
 use crate::compile::{CompileError, Compiler, compile};
 use crate::config::{self, CheckError, ConfigProblem};
@@ -81,7 +81,7 @@ impl PluginEngine {
         let runtime = |error: wasmtime::Error| EngineError::Runtime(format!("{error:#}"));
         let engine = wasmtime_engine().map_err(runtime)?;
         let mut linker = Linker::new(&engine);
-        v1::link(&mut linker, HostState::log).map_err(runtime)?;
+        newest::link(&mut linker, HostState::log).map_err(runtime)?;
         let open = |dir| ArtifactCache::open(dir, engine_key(&engine)).map_err(EngineError::Cache);
         let cache = config.cache_dir.as_deref().map(open).transpose()?;
         start_clock(engine.weak())
@@ -98,8 +98,15 @@ impl PluginEngine {
     pub fn load(&self, wasm: &[u8]) -> Result<Plugin, LoadError> {
         let rule = component::check(wasm)?;
         let hash = PluginHash::of(wasm);
-        let component = self.component(wasm, hash)?;
-        Plugin::new(self, &component, hash, &rule, self.limits().memory_for(wasm.len()))
+        let (component, compiled) = self.component(wasm, hash)?;
+        let plugin = Plugin::new(self, &component, hash, &rule, self.limits().memory_for(wasm.len()))?;
+        // Only what passed every check: what is refused leaves no file, and pushes none out.
+        if let (Some(artifact), Some(cache)) = (compiled, &self.inner.cache)
+            && let Err(error) = cache.put(hash, &artifact)
+        {
+            tracing::warn!(plugin = %hash, %error, "a compiled plugin can't be kept; it will be compiled again");
+        }
+        Ok(plugin)
     }
 
     /// What the engine has done so far.
@@ -129,11 +136,12 @@ impl PluginEngine {
         self.inner.linker.instantiate_pre(component)
     }
 
-    fn component(&self, wasm: &[u8], hash: PluginHash) -> Result<Component, CompileError> {
+    /// The component compiled, and the artifact when it was compiled now.
+    fn component(&self, wasm: &[u8], hash: PluginHash) -> Result<(Component, Option<Vec<u8>>), CompileError> {
         if let Some(component) = self.cached(hash) {
             self.inner.cache_hits.fetch_add(1, Ordering::Relaxed);
             metrics::cache_hit();
-            return Ok(component);
+            return Ok((component, None));
         }
         let config = &self.inner.config;
         let limits = config.compile_limits.for_component(wasm.len());
@@ -143,12 +151,7 @@ impl PluginEngine {
         let component = self
             .deserialize(&artifact)
             .map_err(|error| CompileError::Process(format!("the artifact can't be loaded: {error:#}")))?;
-        if let Some(cache) = &self.inner.cache
-            && let Err(error) = cache.put(hash, &artifact)
-        {
-            tracing::warn!(plugin = %hash, %error, "a compiled plugin can't be kept; it will be compiled again");
-        }
-        Ok(component)
+        Ok((component, Some(artifact)))
     }
 
     fn cached(&self, hash: PluginHash) -> Option<Component> {

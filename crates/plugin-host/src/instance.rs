@@ -1,8 +1,11 @@
 //! Plugins at work.
 
-use crate::bindings::v1;
+use crate::bindings::newest;
 use crate::config::{CheckError, ConfigProblem};
+use crate::cpu_clock::{CallClock, thread_cpu_time};
+use crate::descriptor::Descriptor;
 use crate::engine::PluginEngine;
+use crate::journal::PluginJournal;
 use crate::limits::{
     CONFIG_BYTES_MAX, CORE_PARTS_MAX, DESCRIPTOR_BYTES_MAX, InstanceLimits, MESSAGE_BYTES_MAX, shortened,
 };
@@ -13,7 +16,8 @@ use crate::plugin_log::{Label, PluginLog};
 use crate::position::Position;
 use std::fmt;
 use std::sync::Arc;
-use wasmtime::{ResourceLimiter, Store, Trap};
+use std::time::Duration;
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 /// What the host keeps for one instance.
 pub(crate) struct HostState {
@@ -22,6 +26,7 @@ pub(crate) struct HostState {
     memory_bytes_max: usize,
     table_elements: usize,
     table_elements_max: usize,
+    call: CallClock,
 }
 
 impl HostState {
@@ -97,6 +102,14 @@ pub enum ConfigError {
     Plugin(#[from] InstantiateError),
 }
 
+impl ConfigError {
+    /// Whether the same config may go better another time: the machine was too busy to check it.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unchecked(_) | Self::Plugin(InstantiateError::TimedOut))
+    }
+}
+
 fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -108,7 +121,7 @@ pub enum InstantiateError {
     #[error("the plugin refuses the config: {0}")]
     Refused(String),
     /// A function has another signature than the contract's.
-    #[error("the component does not fit drover:plugin@1: {0}")]
+    #[error("the component does not fit drover:plugin: {0}")]
     Mismatch(String),
     /// The plugin crashed.
     #[error("the plugin trapped: {0}")]
@@ -122,6 +135,25 @@ pub enum InstantiateError {
     /// It answered more than it may.
     #[error("the plugin answered too much: {0}")]
     TooMuchOutput(String),
+}
+
+/// Why a plugin does not take over rows of another version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MigrationError {
+    /// It does not name that version in `migrates-from`.
+    #[error("its rows have state version {state_version}, and it does not read those of version {from_version}")]
+    Unread {
+        /// Of the rows that are there.
+        from_version: u32,
+        /// Of its own rows.
+        state_version: u32,
+    },
+    /// It can't be started.
+    #[error(transparent)]
+    Instantiate(#[from] InstantiateError),
+    /// `migrate` fails on a row of zeros.
+    #[error("its migrate fails on the row of a vehicle that was never seen: {0}")]
+    Failed(#[from] EvaluateError),
 }
 
 /// Why a batch has no outcome. Nothing of it counts: the rows that went in are still the state.
@@ -220,8 +252,8 @@ impl From<Failure> for InstantiateError {
 /// An instance, whatever it is used for.
 pub(crate) struct Running {
     store: Store<HostState>,
-    functions: v1::Functions,
-    configure_ticks: u64,
+    functions: newest::Functions,
+    configure_max: Duration,
 }
 
 impl Running {
@@ -230,6 +262,7 @@ impl Running {
         engine: &PluginEngine,
         program: &Program,
         label: Option<&Label>,
+        start_max: Duration,
     ) -> Result<Self, InstantiateError> {
         let limits = engine.limits();
         let state = HostState {
@@ -238,40 +271,53 @@ impl Running {
             memory_bytes_max: program.memory_bytes_max,
             table_elements: 0,
             table_elements_max: limits.table_elements_max,
+            call: CallClock::start(start_max),
         };
         let mut store = Store::new(engine.engine(), state);
         store.limiter(|state| state);
-        let configure_ticks = ticks(limits.configure_ms_max);
-        store.set_epoch_deadline(configure_ticks);
+        // The ticks are wall time; whether the guest used its CPU time is looked up when they are over.
+        store.epoch_deadline_callback(|mut store| match store.data_mut().call.rest() {
+            Some(rest) => Ok(UpdateDeadline::Continue(ticks(rest))),
+            None => Err(Trap::Interrupt.into()),
+        });
+        let first_look = store.data().call.first_look();
+        store.set_epoch_deadline(ticks(first_look));
         let instance = program.linked.instantiate(&mut store).map_err(Failure::from)?;
         let functions = program
             .exports
             .bind(&instance, &mut store)
             .map_err(|error| InstantiateError::Mismatch(format!("{error:#}")))?;
-        Ok(Self { store, functions, configure_ticks })
+        Ok(Self { store, functions, configure_max: start_max })
     }
 
-    fn start_call(&mut self, ticks: u64, output_bytes_max: usize) {
-        self.store.data_mut().log.start_call();
-        self.store.set_epoch_deadline(ticks);
+    fn start_call(&mut self, cpu_max: Duration, output_bytes_max: usize) {
+        let state = self.store.data_mut();
+        state.log.start_call();
+        state.call = CallClock::start(cpu_max);
+        let first_look = state.call.first_look();
+        self.store.set_epoch_deadline(ticks(first_look));
         self.store.set_hostcall_fuel(output_bytes_max);
     }
 
-    pub(crate) fn describe(mut self) -> Result<v1::Descriptor, InstantiateError> {
-        self.start_call(self.configure_ticks, DESCRIPTOR_BYTES_MAX);
-        Ok(self.functions.describe(&mut self.store).map_err(Failure::from)?)
+    /// What the plugin says of itself, and which older rows it reads where its contract has it say so.
+    pub(crate) fn describe(mut self) -> Result<(newest::Descriptor, Option<Vec<u32>>), InstantiateError> {
+        self.start_call(self.configure_max, DESCRIPTOR_BYTES_MAX);
+        let descriptor = self.functions.describe(&mut self.store).map_err(Failure::from)?;
+        self.start_call(self.configure_max, DESCRIPTOR_BYTES_MAX);
+        let migrates_from = self.functions.migrates_from(&mut self.store).map_err(Failure::from)?;
+        Ok((descriptor, migrates_from))
     }
 
     fn configure(&mut self, config: &str) -> Result<(), InstantiateError> {
-        self.start_call(self.configure_ticks, DESCRIPTOR_BYTES_MAX);
+        self.start_call(self.configure_max, DESCRIPTOR_BYTES_MAX);
         let answer = self.functions.configure(&mut self.store, config).map_err(Failure::from)?;
         answer.map_err(|text| InstantiateError::Refused(shortened(text, MESSAGE_BYTES_MAX)))
     }
 }
 
-/// A deadline of at least `ms`: the tick that is running counts for nothing.
-fn ticks(ms: u64) -> u64 {
-    ms.saturating_add(1)
+/// A deadline of at least `time`: the tick that is running counts for nothing.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 /// A plugin with a config it accepts. Cheap to clone; every instance is configured alike.
@@ -303,7 +349,7 @@ impl ConfiguredPlugin {
     /// The same for a tenant's deployment: what its instances log says so.
     #[must_use]
     pub fn labelled(self, tenant: &str, deployment: &str) -> Self {
-        Self { label: Some(Label { tenant: tenant.into(), deployment: deployment.into() }), ..self }
+        Self { label: Some(Label { tenant: tenant.into(), deployment: deployment.into(), journal: None }), ..self }
     }
 
     /// The plugin.
@@ -312,16 +358,56 @@ impl ConfiguredPlugin {
         &self.plugin
     }
 
+    /// Whether it takes over rows of an older state version: it says that it reads them, if its contract asks, and it
+    /// reads one of a vehicle that was never seen, which is zeros whatever the version. Blocks: before a swap, not in it.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check_migration(&self, from_version: u32, row_bytes: u32) -> Result<(), MigrationError> {
+        let Descriptor { migrates_from, state_version, .. } = self.plugin.descriptor();
+        if migrates_from.as_ref().is_some_and(|versions| !versions.contains(&from_version)) {
+            return Err(MigrationError::Unread { from_version, state_version: *state_version });
+        }
+        let mut instance = self.instantiate()?;
+        instance.migrate(from_version, row_bytes, &vec![0; row_bytes as usize])?;
+        Ok(())
+    }
+
     /// Makes an instance and configures it. Blocks while the plugin reads its config: do it before a swap, not in it.
     ///
     /// # Errors
     /// A plugin that took its config once takes it again, so an error means a limit of this machine, such as time.
     pub fn instantiate(&self) -> Result<Instance, InstantiateError> {
+        let each_max = Duration::from_millis(self.plugin.engine().limits().configure_ms_max);
+        self.started(each_max, || each_max)
+    }
+
+    /// The same where others wait meanwhile: its start and `configure` together may use so much CPU time, if that is less
+    /// than [`InstanceLimits::configure_ms_max`].
+    ///
+    /// # Errors
+    /// As [`ConfiguredPlugin::instantiate`].
+    pub fn instantiate_within(&self, cpu_max: Duration) -> Result<Instance, InstantiateError> {
+        let both_max = cpu_max.min(Duration::from_millis(self.plugin.engine().limits().configure_ms_max));
+        let begun = thread_cpu_time();
+        self.started(both_max, || both_max.saturating_sub(thread_cpu_time().saturating_sub(begun)))
+    }
+
+    /// `configure_max` says what is left for `configure` after the start.
+    fn started(&self, start_max: Duration, configure_max: impl Fn() -> Duration) -> Result<Instance, InstantiateError> {
         let engine = self.plugin.engine();
-        let mut running = Running::start(engine, self.plugin.program(), self.label.as_ref())?;
+        let limits = engine.limits();
+        let mut running = Running::start(engine, self.plugin.program(), self.label.as_ref(), start_max)?;
+        running.configure_max = configure_max();
         running.configure(&self.config)?;
-        let batch_ticks = ticks(engine.limits().batch_ms_max);
-        Ok(Instance { running, plugin: self.plugin.clone(), batch_ticks, dead: false })
+        let batch_max = Duration::from_millis(limits.batch_ms_max);
+        Ok(Instance { running, plugin: self.plugin.clone(), batch_max, call_max: batch_max, dead: false })
+    }
+
+    /// The most memory that one instance may have, in bytes.
+    #[must_use]
+    pub fn memory_bytes_max(&self) -> usize {
+        self.plugin.program().memory_bytes_max
     }
 }
 
@@ -337,7 +423,8 @@ impl fmt::Debug for ConfiguredPlugin {
 pub struct Instance {
     running: Running,
     plugin: Plugin,
-    batch_ticks: u64,
+    batch_max: Duration,
+    call_max: Duration,
     dead: bool,
 }
 
@@ -392,6 +479,29 @@ impl Instance {
         self.dead
     }
 
+    /// Says for whom it works: its lines name the tenant and the deployment and go into the journal, and those that it
+    /// wrote before do so now.
+    pub fn attach(&mut self, tenant: &str, deployment: &str, journal: Arc<PluginJournal>) {
+        let label = Label { tenant: tenant.into(), deployment: deployment.into(), journal: Some(journal) };
+        self.running.store.data_mut().log.attach(label);
+    }
+
+    /// Lets the next calls use so much CPU time, if that is less than [`InstanceLimits::batch_ms_max`].
+    pub fn allow(&mut self, cpu_max: Duration) {
+        self.call_max = cpu_max.min(self.batch_max);
+    }
+
+    /// CPU time of the last call, which took `elapsed` by the wall's clock. To be asked at once, on the same thread.
+    #[must_use]
+    pub fn cpu_time(&self, elapsed: Duration) -> Duration {
+        self.running.store.data().call.used(elapsed)
+    }
+
+    /// Says which vehicle the next calls are about, when it is only one: their lines name it.
+    pub fn about(&mut self, vehicle: Option<Arc<str>>) {
+        self.running.store.data_mut().log.about(vehicle);
+    }
+
     /// Bytes of all its memories together.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -408,12 +518,12 @@ impl Instance {
         self.plugin.engine().limits()
     }
 
-    fn start_call(&mut self, rows_len: usize) -> Result<(&v1::Functions, &mut Store<HostState>), EvaluateError> {
+    fn start_call(&mut self, rows_len: usize) -> Result<(&newest::Functions, &mut Store<HostState>), EvaluateError> {
         if self.dead {
             return Err(EvaluateError::Trapped("an earlier call ended this instance".into()));
         }
         let output_bytes_max = self.limits().output_bytes_max.saturating_add(rows_len);
-        self.running.start_call(self.batch_ticks, output_bytes_max);
+        self.running.start_call(self.call_max, output_bytes_max);
         Ok((&self.running.functions, &mut self.running.store))
     }
 

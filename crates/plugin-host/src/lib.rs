@@ -22,9 +22,11 @@ mod child;
 mod compile;
 mod component;
 mod config;
+mod cpu_clock;
 mod descriptor;
 mod engine;
 mod instance;
+mod journal;
 mod limits;
 mod load;
 mod metrics;
@@ -32,13 +34,16 @@ mod outcome;
 mod plugin_log;
 mod position;
 mod rehearsal;
+mod token_bucket;
 
 pub use child::run_compiler_if_asked;
 pub use compile::{CompileError, Compiler};
 pub use config::ConfigProblem;
+pub use cpu_clock::thread_cpu_time;
 pub use descriptor::{Descriptor, PluginKind};
 pub use engine::{EngineConfig, EngineError, EngineFigures, PluginEngine};
-pub use instance::{ConfigError, ConfiguredPlugin, EvaluateError, Instance, InstantiateError};
+pub use instance::{ConfigError, ConfiguredPlugin, EvaluateError, Instance, InstantiateError, MigrationError};
+pub use journal::{JOURNAL_LINES_MAX, JournalClock, JournalCounts, JournalLine, LogLevel, PluginJournal, SharedRate};
 pub use limits::{
     CONFIG_BYTES_MAX, CompileLimits, DETAILS_BYTES_MAX, InstanceLimits, ROW_BYTES_MAX, SUBJECT_BYTES_MAX,
     UPLOAD_BYTES_MAX,
@@ -46,4 +51,5 @@ pub use limits::{
 pub use load::{InvalidHash, LoadError, Plugin, PluginHash};
 pub use outcome::{Outcome, Proposal};
 pub use position::Position;
-pub use rehearsal::{Failed, Rehearsal, RehearsalFigures, Rehearsed, RehearsedAnswer};
+pub use rehearsal::{FAILING_CPU_MAX, Failed, Rehearsal, RehearsalFigures, RehearseError, Rehearsed, RehearsedAnswer};
+pub use token_bucket::TokenBucket;

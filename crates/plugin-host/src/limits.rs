@@ -34,10 +34,11 @@ pub struct InstanceLimits {
     pub large_memory_bytes_max: usize,
     /// Elements of all tables together. Default 20,000.
     pub table_elements_max: usize,
-    /// Wall time of one `evaluate` or `migrate`, in milliseconds. A batch takes well under one; but the clock runs on
-    /// while the machine gives the thread's core to others, so the default is 50 (docs/adr says more).
+    /// CPU time of one `evaluate` or `migrate`, in milliseconds; 20 times as much by the clock on the wall. A batch takes
+    /// well under one. Default 50.
     pub batch_ms_max: u64,
-    /// Wall time to start an instance, and again for its `describe` or `configure`, in milliseconds. Default 2,000.
+    /// CPU time to start an instance, and again for its `describe` or `configure`, in milliseconds; 20 times as much by
+    /// the clock on the wall. Default 2,000.
     pub configure_ms_max: u64,
     /// Bytes a batch may answer beyond its rows. Default 4 MiB.
     pub output_bytes_max: usize,

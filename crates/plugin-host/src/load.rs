@@ -1,7 +1,8 @@
 //! A component that passed every check.
 
-use crate::bindings::v1::Exports;
+use crate::bindings::{Contract, Exports};
 use crate::compile::CompileError;
+use crate::component::RuleExport;
 use crate::config::CheckError;
 use crate::descriptor::Descriptor;
 use crate::engine::PluginEngine;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::component::{Component, InstancePre};
 
 /// SHA-256 of a component's bytes: the name it is stored and deployed under.
@@ -80,21 +82,26 @@ pub enum LoadError {
     #[error("not WebAssembly: it does not begin with \\0asm")]
     NotWebAssembly,
     /// WebAssembly of another kind.
-    #[error("this is a core module, not a component: wrap it (cargo xtask build-plugins does)")]
+    #[error("this is a core module, not a component: wrap it (drover plugin build does)")]
     CoreModule,
     /// Broken, or it needs a feature of WebAssembly that is not offered.
     #[error("not a valid component: {0}")]
     Invalid(String),
     /// Something we do not offer, or not in that version.
     #[error(
-        "the component imports {0:?}, which is not offered: a plugin may import drover:plugin/log@1 and nothing else"
+        "the component imports {0:?}, which is not offered: a plugin may import drover:plugin/log and nothing else"
     )]
     UnknownImport(String),
+    /// It was built against a contract that this host does not know.
+    #[error(
+        "the component was built against {0}, which is not known here: this host knows drover:plugin {known}", known = known()
+    )]
+    UnknownContract(String),
     /// It is no plugin, or not a complete one.
     #[error("the component does not export {0}")]
     MissingExport(String),
     /// Names fit, types do not.
-    #[error("the component does not fit drover:plugin@1: {0}")]
+    #[error("the component does not fit drover:plugin: {0}")]
     Mismatch(String),
     /// It can't be compiled within limits.
     #[error(transparent)]
@@ -105,6 +112,11 @@ pub enum LoadError {
     /// What `describe` says is not acceptable; names the field.
     #[error("the plugin's description is not acceptable: {0}")]
     Descriptor(String),
+}
+
+/// The versions of the contract that are known here.
+fn known() -> String {
+    Contract::ALL.map(|contract| contract.to_string()).join(", ")
 }
 
 /// A loaded plugin: checked, compiled, described. Cheap to clone.
@@ -136,20 +148,21 @@ impl Plugin {
         engine: &PluginEngine,
         component: &Component,
         hash: PluginHash,
-        rule: &str,
+        rule: &RuleExport,
         memory_bytes_max: usize,
     ) -> Result<Self, LoadError> {
         let linked = engine.link(component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
-        let exports = Exports::find(component, rule).map_err(LoadError::MissingExport)?;
+        let exports = Exports::find(component, rule.contract, &rule.name).map_err(LoadError::MissingExport)?;
         let mut program = Program { linked, exports, memory_bytes_max, name: hash.to_string().into() };
-        let described = Running::start(engine, &program, None)
-            .map_err(|error| match error {
-                InstantiateError::Mismatch(wrong) => LoadError::Mismatch(wrong),
-                other => LoadError::Describe(other),
-            })?
-            .describe()
-            .map_err(LoadError::Describe)?;
-        let descriptor = Descriptor::checked(described).map_err(LoadError::Descriptor)?;
+        let (described, migrates_from) =
+            Running::start(engine, &program, None, Duration::from_millis(engine.limits().configure_ms_max))
+                .map_err(|error| match error {
+                    InstantiateError::Mismatch(wrong) => LoadError::Mismatch(wrong),
+                    other => LoadError::Describe(other),
+                })?
+                .describe()
+                .map_err(LoadError::Describe)?;
+        let descriptor = Descriptor::checked(described, migrates_from).map_err(LoadError::Descriptor)?;
         // What a config of null breaks is of no interest: the schema is.
         engine.problems(&descriptor.config_schema, &serde_json::Value::Null).map_err(|error| match error {
             CheckError::Schema(wrong) => LoadError::Descriptor(wrong),

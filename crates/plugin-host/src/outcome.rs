@@ -1,6 +1,6 @@
 //! What a plugin proposes, checked before anybody believes it.
 
-use crate::bindings::v1;
+use crate::bindings::newest;
 use crate::descriptor::PluginKind;
 use crate::instance::EvaluateError;
 use crate::limits::{DETAILS_BYTES_MAX, InstanceLimits, SUBJECT_BYTES_MAX};
@@ -40,7 +40,7 @@ pub struct Proposal {
     pub details: Option<String>,
 }
 
-/// The kinds of events a kind of plugin may propose, as `wit/v1` numbers them from 1 on.
+/// The kinds of events a kind of plugin may propose, as `wit/v1.1` numbers them from 1 on.
 fn kinds_of(plugin: PluginKind) -> &'static [EventKind] {
     match plugin {
         PluginKind::Geofence => &[
@@ -80,7 +80,7 @@ fn has_details(plugin: PluginKind) -> bool {
 
 /// Takes an answer apart; the first thing wrong with it refuses it whole.
 pub(crate) fn checked(
-    answer: v1::Outcome,
+    answer: newest::Outcome,
     positions: &[Position],
     rows_len: usize,
     kind: PluginKind,
@@ -94,7 +94,7 @@ pub(crate) fn checked(
         let found = answer.rows.len();
         return Err(EvaluateError::Malformed(format!("rows of {found} bytes came back for {rows_len}")));
     }
-    let check = |(index, proposal): (usize, v1::Proposal)| {
+    let check = |(index, proposal): (usize, newest::Proposal)| {
         checked_proposal(proposal, positions, kind)
             .map_err(|wrong| EvaluateError::Malformed(format!("proposal {index}: {wrong}")))
     };
@@ -102,7 +102,7 @@ pub(crate) fn checked(
     Ok(Outcome { proposals, rows: answer.rows })
 }
 
-fn checked_proposal(found: v1::Proposal, positions: &[Position], plugin: PluginKind) -> Result<Proposal, String> {
+fn checked_proposal(found: newest::Proposal, positions: &[Position], plugin: PluginKind) -> Result<Proposal, String> {
     let Some(cause) = positions.get(found.reading as usize) else {
         return Err(format!("reading {} is not one of the batch's {}", found.reading, positions.len()));
     };
@@ -112,6 +112,9 @@ fn checked_proposal(found: v1::Proposal, positions: &[Position], plugin: PluginK
     };
     if !(0..=cause.event_time_ms).contains(&found.event_time_ms) {
         return Err(format!("its time {} is not 0 to its reading's {}", found.event_time_ms, cause.event_time_ms));
+    }
+    if found.value.is_infinite() {
+        return Err(format!("its value is {}, which is no figure: where there is none, it is NaN", found.value));
     }
     if found.subject.is_empty() || found.subject.len() > SUBJECT_BYTES_MAX {
         return Err(format!("its subject has {} bytes, not 1 to {SUBJECT_BYTES_MAX}", found.subject.len()));
@@ -171,17 +174,17 @@ mod tests {
         Position::of(VehicleKey(1), Sequence(1), &Reading::fix(Timestamp(1_000), Timestamp(1_000), 52.0, 21.0), 0)
     }
 
-    fn proposal() -> v1::Proposal {
+    fn proposal() -> newest::Proposal {
         let subject = "depot".into();
-        v1::Proposal { reading: 0, kind: 1, event_time_ms: 1_000, value: f64::NAN, subject, details: None }
+        newest::Proposal { reading: 0, kind: 1, event_time_ms: 1_000, value: f64::NAN, subject, details: None }
     }
 
-    fn answer(proposal: v1::Proposal) -> Result<Outcome, EvaluateError> {
+    fn answer(proposal: newest::Proposal) -> Result<Outcome, EvaluateError> {
         answer_of(PluginKind::Geofence, proposal)
     }
 
-    fn answer_of(kind: PluginKind, proposal: v1::Proposal) -> Result<Outcome, EvaluateError> {
-        let answer = v1::Outcome { proposals: vec![proposal], rows: vec![] };
+    fn answer_of(kind: PluginKind, proposal: newest::Proposal) -> Result<Outcome, EvaluateError> {
+        let answer = newest::Outcome { proposals: vec![proposal], rows: vec![] };
         checked(answer, &[position()], 0, kind, &InstanceLimits::default())
     }
 
@@ -190,7 +193,7 @@ mod tests {
         let kind_of = |plugin, kind| {
             let details = Some(r#"{"amount":"-12.30","currency":"EUR"}"#.to_owned());
             let details = details.filter(|_| plugin != PluginKind::Geofence);
-            answer_of(plugin, v1::Proposal { kind, details, ..proposal() }).map(|outcome| outcome.proposals[0].kind)
+            answer_of(plugin, newest::Proposal { kind, details, ..proposal() }).map(|outcome| outcome.proposals[0].kind)
         };
         assert_eq!(kind_of(PluginKind::Geofence, 5), Ok(EventKind::GeofenceOverspeed));
         assert_eq!(kind_of(PluginKind::Pricing, 1), Ok(EventKind::ChargeLine));
@@ -204,7 +207,7 @@ mod tests {
     fn a_charge_without_money_is_refused() {
         let charge = |details: &str| {
             let details = (!details.is_empty()).then(|| details.to_owned());
-            answer_of(PluginKind::Pricing, v1::Proposal { kind: 1, details, ..proposal() })
+            answer_of(PluginKind::Pricing, newest::Proposal { kind: 1, details, ..proposal() })
         };
         for fine in ["0", "12", "12.3", "-0.05", "1234567890.123456"] {
             charge(&format!(r#"{{"amount":"{fine}","currency":"PLN","unit":"km"}}"#)).unwrap();
@@ -218,7 +221,7 @@ mod tests {
         for bad in ["eur", "EURO", "", "E1R"] {
             assert!(charge(&format!(r#"{{"amount":"1","currency":"{bad}"}}"#)).is_err(), "{bad}");
         }
-        let violation = v1::Proposal { kind: 3, ..proposal() };
+        let violation = newest::Proposal { kind: 3, ..proposal() };
         assert!(answer_of(PluginKind::Pricing, violation).is_ok(), "it has no price of its own");
     }
 
@@ -233,16 +236,16 @@ mod tests {
     fn each_unsound_proposal_is_refused_with_what_is_wrong() {
         let long = "x".repeat(SUBJECT_BYTES_MAX + 1);
         for (bad, part) in [
-            (v1::Proposal { reading: 1, ..proposal() }, "reading 1"),
-            (v1::Proposal { kind: 0, ..proposal() }, "kind 0"),
-            (v1::Proposal { kind: 6, ..proposal() }, "kind 6"),
-            (v1::Proposal { kind: 0x1_0001, ..proposal() }, "kind 65537"),
-            (v1::Proposal { event_time_ms: 1_001, ..proposal() }, "time 1001 is not 0 to its reading's 1000"),
-            (v1::Proposal { event_time_ms: -1, ..proposal() }, "time -1 is not"),
-            (v1::Proposal { event_time_ms: i64::MIN, ..proposal() }, "time -9223372036854775808 is not"),
-            (v1::Proposal { subject: String::new(), ..proposal() }, "subject has 0 bytes"),
-            (v1::Proposal { subject: long, ..proposal() }, "subject has 257 bytes"),
-            (v1::Proposal { details: Some("{}".into()), ..proposal() }, "a geofence's have not"),
+            (newest::Proposal { reading: 1, ..proposal() }, "reading 1"),
+            (newest::Proposal { kind: 0, ..proposal() }, "kind 0"),
+            (newest::Proposal { kind: 6, ..proposal() }, "kind 6"),
+            (newest::Proposal { kind: 0x1_0001, ..proposal() }, "kind 65537"),
+            (newest::Proposal { event_time_ms: 1_001, ..proposal() }, "time 1001 is not 0 to its reading's 1000"),
+            (newest::Proposal { event_time_ms: -1, ..proposal() }, "time -1 is not"),
+            (newest::Proposal { event_time_ms: i64::MIN, ..proposal() }, "time -9223372036854775808 is not"),
+            (newest::Proposal { subject: String::new(), ..proposal() }, "subject has 0 bytes"),
+            (newest::Proposal { subject: long, ..proposal() }, "subject has 257 bytes"),
+            (newest::Proposal { details: Some("{}".into()), ..proposal() }, "a geofence's have not"),
         ] {
             let error = answer(bad).unwrap_err();
             assert!(matches!(&error, EvaluateError::Malformed(text) if text.contains(part)), "{error}");
@@ -252,7 +255,7 @@ mod tests {
     #[test]
     fn an_event_may_be_as_old_as_time_itself() {
         assert_eq!(
-            answer(v1::Proposal { event_time_ms: 0, ..proposal() }).unwrap().proposals[0].event_time,
+            answer(newest::Proposal { event_time_ms: 0, ..proposal() }).unwrap().proposals[0].event_time,
             Timestamp(0)
         );
     }
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn rows_of_another_length_are_refused() {
-        let answer = v1::Outcome { proposals: vec![], rows: vec![0; 7] };
+        let answer = newest::Outcome { proposals: vec![], rows: vec![0; 7] };
         let error = checked(answer, &[position()], 8, PluginKind::Geofence, &InstanceLimits::default()).unwrap_err();
         assert!(matches!(error, EvaluateError::Malformed(_)));
     }

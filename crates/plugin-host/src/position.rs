@@ -15,7 +15,7 @@ pub(crate) const STATUS_IGNITION_ON: u32 = 2;
 /// Bit of [`Position::status`]: the device says which trouble codes are active.
 pub(crate) const STATUS_TROUBLE_CODES_REPORTED: u32 = 4;
 
-/// `reading` of `wit/v1`: 112 bytes without padding, laid out as the guest has it. A signal that was not reported is
+/// `reading` of `wit/v1.1`: 112 bytes without padding, laid out as the guest has it. A signal that was not reported is
 /// NaN.
 #[derive(Debug, Clone, Copy, PartialEq, ComponentType)]
 #[component(record)]

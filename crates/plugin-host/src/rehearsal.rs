@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 
 /// Readings in one call: as many as an actor's worker shows at a time.
 const BATCH_LEN: usize = 256;
+/// CPU time of a call that looks for the readings to blame; the first call may take what it takes live.
+const SEARCH_CPU_MAX: Duration = Duration::from_millis(10);
+/// CPU time that a rule may lose to calls that fail and to the starts after them. Live it is taken back far earlier.
+pub const FAILING_CPU_MAX: Duration = Duration::from_secs(5);
 
 /// A reading of a vehicle, with its place among the vehicle's readings.
 pub type Rehearsed = (VehicleKey, Sequence, Reading);
@@ -22,6 +26,30 @@ pub struct Rehearsal {
     /// Vehicle to its place in `rows`.
     places: HashMap<VehicleKey, usize>,
     figures: RehearsalFigures,
+    /// Lost to failing calls.
+    lost: Duration,
+}
+
+/// Why a rehearsal ends early.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RehearseError {
+    /// A new instance is needed and cannot be had.
+    #[error(transparent)]
+    Start(#[from] InstantiateError),
+    /// It keeps failing.
+    #[error(
+        "it failed on {failed} of {shown} readings, which took {} s of CPU time: what more it does is not worth a look. At \
+         last: {error}",
+        FAILING_CPU_MAX.as_secs()
+    )]
+    Failing {
+        /// Readings that it failed on.
+        failed: u64,
+        /// Of so many.
+        shown: u64,
+        /// How, the last time.
+        error: EvaluateError,
+    },
 }
 
 /// What a rehearsal cost.
@@ -62,17 +90,19 @@ impl Rehearsal {
         let instance = plugin.instantiate()?;
         let row_bytes = plugin.plugin().descriptor().row_bytes as usize;
         let (rows, places) = (Vec::new(), HashMap::new());
-        Ok(Self { plugin, instance, row_bytes, rows, places, figures: RehearsalFigures::default() })
+        let (figures, lost) = (RehearsalFigures::default(), Duration::ZERO);
+        Ok(Self { plugin, instance, row_bytes, rows, places, figures, lost })
     }
 
     /// Shows readings to the rule. A vehicle's must be in order of their time, also from one call to the next. Where the
     /// rule fails, the readings it fails on are found and left out, as an actor's worker would do it.
     ///
     /// # Errors
-    /// When a new instance is needed and cannot be had.
-    pub fn show(&mut self, readings: &[Rehearsed]) -> Result<RehearsedAnswer, InstantiateError> {
+    /// See [`RehearseError`].
+    pub fn show(&mut self, readings: &[Rehearsed]) -> Result<RehearsedAnswer, RehearseError> {
         let mut answer = RehearsedAnswer::default();
         for (number, chunk) in readings.chunks(BATCH_LEN).enumerate() {
+            self.instance.allow(Duration::MAX);
             self.show_batch(chunk, number * BATCH_LEN, &mut answer)?;
         }
         Ok(answer)
@@ -89,7 +119,7 @@ impl Rehearsal {
         batch: &[Rehearsed],
         from: usize,
         answer: &mut RehearsedAnswer,
-    ) -> Result<(), InstantiateError> {
+    ) -> Result<(), RehearseError> {
         let (positions, places) = self.lay_out(batch);
         let mut rows = Vec::with_capacity(places.len() * self.row_bytes);
         for place in &places {
@@ -97,7 +127,8 @@ impl Rehearsal {
         }
         let begun = Instant::now();
         let outcome = self.instance.evaluate(&positions, &rows);
-        self.figures.time += begun.elapsed();
+        let took = begun.elapsed();
+        self.figures.time += took;
         let error = match outcome {
             Ok(outcome) => {
                 for (place, row) in places.iter().zip(outcome.rows.chunks_exact(self.row_bytes.max(1))) {
@@ -110,11 +141,18 @@ impl Rehearsal {
             }
             Err(error) => error,
         };
+        self.lost += self.instance.cpu_time(took);
         if error.instance_is_dead() {
             let begun = Instant::now();
             self.instance = self.plugin.instantiate()?;
             self.figures.time += begun.elapsed();
+            self.lost += begun.elapsed();
         }
+        if self.lost > FAILING_CPU_MAX {
+            let RehearsalFigures { decided, failed, .. } = self.figures;
+            return Err(RehearseError::Failing { failed, shown: decided + failed, error });
+        }
+        self.instance.allow(SEARCH_CPU_MAX);
         if batch.len() == 1 {
             self.figures.failed += 1;
             answer.failed.push(Failed { reading: from, error });

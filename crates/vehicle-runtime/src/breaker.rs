@@ -18,8 +18,8 @@ pub(crate) struct Breaker {
 impl Breaker {
     /// Takes up a poison batch; answers whether the breaker opens now. It opens once per activation and window.
     pub(crate) fn poison(&mut self, key: &DeploymentKey, generation: u64, now: Timestamp) -> bool {
-        // An older activation's count is of no use any more.
-        self.recent.retain(|(other, older), _| other != key || *older >= generation);
+        // Of older activations nothing comes any more.
+        self.recent.retain(|_, times| times.back().is_some_and(|last| now.since_ms(*last) <= WINDOW_MS));
         let recent = self.recent.entry((key.clone(), generation)).or_default();
         recent.retain(|then| now.since_ms(*then) <= WINDOW_MS);
         recent.push_back(now);

@@ -90,12 +90,11 @@ impl Core {
         let kept: BTreeSet<_> = {
             let deployments = self.deployments.lock();
             let kept = deployments.stored.iter().filter(|stored| !outdated.contains(stored));
-            kept.map(|stored| keys::rows_since(&stored.key, stored.rows_since)).collect()
+            kept.flat_map(prefixes).collect()
         };
         for stored in outdated {
             pending.insert(keys::deployment(&stored.key, stored.generation), None);
-            let prefix = keys::rows_since(&stored.key, stored.rows_since);
-            if !kept.contains(&prefix) {
+            for prefix in prefixes(stored).filter(|prefix| !kept.contains(prefix)) {
                 let rows = self.logs.events.snapshots(&prefix)?;
                 // Also those that waited because an earlier commit was refused.
                 let waiting = pending.iter_mut().filter(|(key, _)| key.starts_with(&prefix));
@@ -105,4 +104,9 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// What the keys of a stored activation's rows begin with.
+fn prefixes(stored: &Stored) -> impl Iterator<Item = Vec<u8>> + '_ {
+    stored.rows_since.iter().map(|since| keys::rows_since(&stored.key, *since))
 }

@@ -1,5 +1,6 @@
 //! What an operator may choose, and what a node hands in.
 
+use crate::budgets::BudgetConfig;
 use event_log::EventLog;
 use fleet_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,11 +34,24 @@ pub struct RuntimeConfig {
     /// Seconds without a reading after which a vehicle's actor is stopped, 1 to 31,536,000; its state stays.
     /// Default 600.
     pub passivate_after_s: u64,
+    /// What rules may use. A section of its own in the file of a node that runs rules.
+    #[serde(skip)]
+    pub budgets: BudgetConfig,
+    /// Others append events to the same log, as cloud ingest does with those of edges.
+    #[serde(skip)]
+    pub others_append_events: bool,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { workers: 0, checkpoint_readings: 50_000, checkpoint_interval_s: 5, passivate_after_s: 600 }
+        Self {
+            workers: 0,
+            checkpoint_readings: 50_000,
+            checkpoint_interval_s: 5,
+            passivate_after_s: 600,
+            budgets: BudgetConfig::default(),
+            others_append_events: false,
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::keys::DeploymentKey;
 use crate::plugin::RuleSource;
-use crate::record_format::DeploymentRecord;
+use crate::record_format::{DeploymentRecord, TrialRecord};
+use crate::trial::{TrialPart, TrialState};
 use event_log::Offset;
-use fleet_model::{DeploymentName, PluginRef, TenantId};
+use fleet_model::{DeploymentName, PluginRef, Scope, TenantId};
 use plugin_host::{ConfiguredPlugin, PluginHash};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,6 +25,8 @@ pub struct Deployment {
     pub config: serde_json::Value,
     /// The plugin.
     pub plugin: ConfiguredPlugin,
+    /// The vehicles that it decides for.
+    pub scope: Scope,
 }
 
 /// What a revision is. The number alone does not say it: a cloud that lost its data counts from one again.
@@ -106,10 +109,16 @@ pub struct DeploymentState {
     pub active_from: Offset,
     /// The breaker brought this revision back after that one failed.
     pub failed: Option<RevisionId>,
+    /// Why it failed, in words; forgotten at a restart, the audit record has it.
+    pub failed_because: Option<String>,
     /// It decides nothing.
     pub suspended: Option<Suspension>,
     /// What the last swap did; `None` after a restart.
     pub swap: Option<SwapReport>,
+    /// The vehicles that it decides for.
+    pub scope: Scope,
+    /// What is tried beside it.
+    pub trial: Option<TrialState>,
 }
 
 impl DeploymentState {
@@ -132,8 +141,11 @@ pub(crate) struct Activation {
     pub config_hash: [u8; 32],
     pub rule: Arc<dyn RuleSource>,
     pub failed: Option<RevisionId>,
+    pub failed_because: Option<Arc<str>>,
     pub suspended: Option<Suspension>,
     pub swap: Option<SwapReport>,
+    pub scope: Scope,
+    pub trial: Option<TrialPart>,
 }
 
 /// Which rows an activation works on.
@@ -167,6 +179,8 @@ impl Activation {
             retired: false,
             failed: self.failed.clone(),
             suspended: self.suspended.clone(),
+            scope: self.scope.clone(),
+            trial: self.trial.as_ref().map(TrialRecord::of),
         }
     }
 
@@ -190,6 +204,10 @@ impl Activation {
         }
     }
 
+    pub(crate) fn trial_generation(&self) -> Option<u64> {
+        self.trial.as_ref().map(|trial| trial.activation.generation)
+    }
+
     pub(crate) fn title(&self) -> (String, String) {
         let facts = self.rule.facts();
         (facts.name.clone(), facts.version.clone())
@@ -208,8 +226,11 @@ impl Activation {
             config_hash: self.config_hash,
             active_from: self.active_from,
             failed: self.failed.clone(),
+            failed_because: self.failed_because.as_deref().map(str::to_owned),
             suspended: self.suspended.clone(),
             swap: self.swap.clone(),
+            scope: self.scope.clone(),
+            trial: self.trial.as_ref().map(TrialPart::state),
         }
     }
 }
@@ -235,13 +256,14 @@ impl Running {
     /// What a rollback from `next` goes back to, when `next` follows on what runs.
     pub(crate) fn behind(running: Option<&Self>, next: &Activation) -> Option<Activation> {
         let running = running?;
-        if next.failed.is_some() {
+        if next.suspended.is_some() || running.current.suspended.is_some() || next.id() == running.current.id() {
+            // Nothing else decides: it is interrupted, or only for other vehicles, or something is tried beside it.
+            running.previous.clone()
+        } else if next.failed.is_some() {
             // What the breaker threw out is not what one goes back to.
             None
-        } else if next.suspended.is_some() || running.current.suspended.is_some() {
-            running.previous.clone()
         } else {
-            Some(running.current.clone())
+            Some(Activation { trial: None, ..running.current.clone() })
         }
     }
 }
@@ -252,8 +274,10 @@ pub(crate) struct Stored {
     pub key: DeploymentKey,
     pub generation: u64,
     pub previous: Option<u64>,
-    pub rows_since: u64,
-    pub plugin_hash: PluginHash,
+    /// The activations with which its rows began: those of what is live, and of what is tried.
+    pub rows_since: Vec<u64>,
+    /// Both their plugins.
+    pub plugins: Vec<PluginHash>,
     pub retired: bool,
 }
 
@@ -263,8 +287,12 @@ impl Stored {
             key: key.clone(),
             generation: record.generation,
             previous: record.previous,
-            rows_since: record.rows_since,
-            plugin_hash: PluginHash(record.plugin_hash),
+            rows_since: std::iter::once(record.rows_since).chain(record.trial.as_ref().map(|it| it.since)).collect(),
+            plugins: [Some(record.plugin_hash), record.trial.as_ref().map(|it| it.plugin_hash)]
+                .into_iter()
+                .flatten()
+                .map(PluginHash)
+                .collect(),
             retired: record.retired,
         }
     }
@@ -309,7 +337,7 @@ mod tests {
 
     fn stored(name: &str, generation: u64, previous: Option<u64>, retired: bool) -> Stored {
         let key = ("demo".parse().unwrap(), name.parse().unwrap());
-        Stored { key, generation, previous, rows_since: 1, plugin_hash: PluginHash([0; 32]), retired }
+        Stored { key, generation, previous, rows_since: vec![1], plugins: vec![PluginHash([0; 32])], retired }
     }
 
     #[test]

@@ -84,11 +84,34 @@ pub enum DeployError {
         /// What the plugin says.
         reason: String,
     },
+    /// Its instances would have more memory than the tenant may. Not worth a retry: a smaller rule or a larger budget is.
+    #[error(
+        "its {instances} instances may have {needed_mib} MiB of memory, the tenant's other rules {others_mib} MiB, and \
+         tenant_memory_mib allows {allowed_mib}: end another deployment, or {how}"
+    )]
+    OverMemory {
+        /// What it may have.
+        needed_mib: u64,
+        /// One for each worker.
+        instances: u64,
+        /// What the tenant's others may have.
+        others_mib: u64,
+        /// All together.
+        allowed_mib: u64,
+        /// Where the budget is raised.
+        how: String,
+    },
     /// There is no such deployment.
     #[error("tenant {tenant} has no deployment {name}")]
     Unknown {
         /// Whose.
         tenant: String,
+        /// Which.
+        name: String,
+    },
+    /// A trial needs something that decides meanwhile.
+    #[error("nothing is live under the name {name}: deploy a version before you try another one beside it")]
+    NothingLive {
         /// Which.
         name: String,
     },
@@ -109,7 +132,7 @@ impl DeployError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Instantiate(_) | Self::Superseded | Self::Commit(_) | Self::Runtime(_) => true,
-            Self::Migrate { .. } | Self::Unknown { .. } => false,
+            Self::OverMemory { .. } | Self::Migrate { .. } | Self::Unknown { .. } | Self::NothingLive { .. } => false,
         }
     }
 }

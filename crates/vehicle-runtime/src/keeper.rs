@@ -1,8 +1,10 @@
 //! What happens by time: checkpoints, idle vehicles, the breaker. A task of the node's runtime.
 
 use crate::breaker::Breaker;
+use crate::budget_book::BudgetBook;
 use crate::deployment::Suspension;
 use crate::runtime::{Core, Troubles};
+use crate::usage_metrics::UsageMetrics;
 use crate::worker::{Job, Trouble, TroubleKind};
 use fleet_model::Timestamp;
 use std::sync::{Arc, Weak};
@@ -11,6 +13,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Why a deployment is stopped whose breaker opened by itself.
+const KEPT_FAILING: &str = "it kept failing on live data";
 /// Idle vehicles are looked for this many times in the time after which they are stopped.
 const PASSIVATIONS_PER_PERIOD: i64 = 10;
 
@@ -23,7 +27,10 @@ pub(crate) async fn run(
     mut stop: oneshot::Receiver<()>,
 ) {
     let mut breaker = Breaker::default();
-    let Some(mut timers) = runtime.upgrade().map(|core| Timers::new(&core, (core.clock)())) else { return };
+    let Some(core) = runtime.upgrade() else { return };
+    let mut timers = Timers::new(&core, (core.clock)());
+    let (mut book, mut usage) = (BudgetBook::new(core.config.budgets.window_s), UsageMetrics::new());
+    drop(core);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut replayed = Vec::new();
@@ -53,14 +60,18 @@ pub(crate) async fn run(
                 if due.passivate {
                     core.passivate(now);
                 }
+                core.check_budgets(&mut book).await;
+                usage.tell(core.meters.read());
                 due.checkpoint
             }
             Happened::Trouble(Trouble { key, generation, at, kind }) => {
                 match kind {
                     TroubleKind::Poison if breaker.poison(&key, generation, at) => {
-                        core.stop_failing(&key, generation).await;
+                        core.stop_failing(&key, generation, KEPT_FAILING).await;
                     }
                     TroubleKind::Poison => {}
+                    TroubleKind::Exhausted(why) => core.stop_failing(&key, generation, &why).await,
+                    TroubleKind::NoInstance(reason) if core.stop_failing_trial(&key, generation, &reason).await => {}
                     TroubleKind::NoInstance(reason) => {
                         core.suspend_or_log(&key, generation, Suspension::unavailable(reason)).await;
                     }

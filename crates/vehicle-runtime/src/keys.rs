@@ -16,6 +16,11 @@ pub(crate) const ADMISSION_OFFSET: &[u8] = b"admission/offset";
 /// In the telemetry log: readings that admission knows of, by vehicle, span of event time and checkpoint.
 const ADMISSION_KNOWN: &[u8] = b"admission/known/";
 
+/// In the events log: where each chain of audit records ends, by tenant.
+const AUDIT_HEADS: &str = "audit/head/";
+/// In the events log: which revision of a deployment was refused last, so that it is recorded once.
+const REFUSED: &str = "audit/refused/";
+
 /// Tenant and name: what a deployment is known by.
 pub(crate) type DeploymentKey = (TenantId, DeploymentName);
 
@@ -35,6 +40,15 @@ pub(crate) fn admission_known(vehicle: VehicleKey, span: i64) -> Vec<u8> {
 /// Those of them that left the memory at hand before the checkpoint at offset `next`.
 pub(crate) fn admission_known_page(vehicle: VehicleKey, span: i64, next: u64) -> Vec<u8> {
     [admission_known(vehicle, span).as_slice(), &next.to_be_bytes()].concat()
+}
+
+/// The chain of acts that are a tenant's affair, or the operator's.
+pub(crate) fn audit_head(tenant: Option<&TenantId>) -> Vec<u8> {
+    format!("{AUDIT_HEADS}{}", tenant.map_or("", TenantId::as_str)).into_bytes()
+}
+
+pub(crate) fn refused(key: &DeploymentKey) -> Vec<u8> {
+    format!("{REFUSED}{}/{}", key.0, key.1).into_bytes()
 }
 
 /// One activation. The generation counts all activations of a node, so that a revision may be activated twice.

@@ -15,18 +15,27 @@
 //! cut a block, or show an event that is not durable.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod acts;
 pub mod admission;
+mod audit;
 mod breaker;
+mod budget_book;
+mod budgets;
 mod checkpoint;
 mod config;
 pub mod dead_letter;
+mod deployer;
 mod deployment;
 mod error;
 mod event_writer;
 mod keeper;
 mod keys;
+mod leash;
+mod metering;
 pub mod metrics;
+mod over_budget;
 mod plugin;
+mod plugin_reports;
 mod poison_letter;
 mod progress;
 mod record_format;
@@ -39,12 +48,20 @@ mod swap;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trial;
+pub mod usage_metrics;
 mod work_block;
 mod worker;
 
+pub use audit::AuditTrail;
+pub use budgets::{BudgetConfig, TenantBudget};
 pub use config::{Clock, Logs, RuntimeConfig, system_clock};
+pub use deployer::{Deployer, PluginSupply, SupplyError};
 pub use deployment::{Deployment, DeploymentState, RevisionId, Suspension, SuspensionCause, SwapReport};
 pub use error::{DeployError, RuntimeError, StartError};
+pub use metering::{MeterKey, Usage};
 pub use plugin::{NoPlugins, PluginSource};
+pub use plugin_reports::{Meters, PluginReports, ReportsProgress};
 pub use record_format::RecordError;
 pub use runtime::{NoSink, Runtime, StateSink};
+pub use trial::{Trial, TrialCounts, TrialState};

@@ -19,6 +19,8 @@ pub const PLUGIN_MS: &str = "drover_plugin_ms";
 pub const POISON_READINGS: &str = "drover_poison_readings";
 /// Times a plugin's breaker opened, by tenant and deployment.
 pub const BREAKER_OPENED: &str = "drover_plugin_breaker_opened";
+/// Times a rule was over a budget, by tenant, deployment and budget.
+pub const BUDGET_EXCEEDED: &str = "drover_plugin_budget_exceeded";
 /// Times a deployment was suspended, by tenant and deployment.
 pub const SUSPENSIONS: &str = "drover_plugin_suspensions";
 /// Live readings that a suspended deployment was not shown, by tenant and deployment.
@@ -32,6 +34,9 @@ pub const CHECKPOINT_MS: &str = "drover_checkpoint_ms";
 /// Offset in the telemetry log below which everything is applied and its events are durable.
 pub const APPLIED_OFFSET: &str = "drover_applied_offset";
 
+/// Acts recorded, by act and outcome.
+pub const AUDIT_ACTS: &str = "drover_audit_acts";
+
 /// The instruments of one runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -43,6 +48,7 @@ pub(crate) struct Metrics {
     pub plugin_ms: Histogram<f64>,
     pub poison: Counter<u64>,
     pub breaker: Counter<u64>,
+    pub budget_exceeded: Counter<u64>,
     pub suspensions: Counter<u64>,
     pub missed: Counter<u64>,
     pub restarts: Counter<u64>,
@@ -69,6 +75,7 @@ impl Metrics {
             plugin_ms: duration(PLUGIN_MS, "One call of a plugin, ms"),
             poison: counter(POISON_READINGS, "Readings on which an actor or a plugin failed"),
             breaker: counter(BREAKER_OPENED, "Times a plugin's breaker opened"),
+            budget_exceeded: counter(BUDGET_EXCEEDED, "Times a rule was over a budget"),
             suspensions: counter(SUSPENSIONS, "Times a deployment was suspended"),
             missed: counter(READINGS_MISSED, "Live readings that a suspended deployment was not shown"),
             restarts: counter(ACTOR_RESTARTS, "Vehicle actors restarted after a panic"),

@@ -1,7 +1,10 @@
 //! Rules as the plugin stage sees them. Outside of tests a rule is an instance of a WebAssembly component.
 
-use plugin_host::{ConfiguredPlugin, Instance, Outcome, PluginHash, Position};
+use crate::keys::DeploymentKey;
+use crate::leash::RESTART_CPU_MS_MAX;
+use plugin_host::{ConfiguredPlugin, Instance, Outcome, PluginHash, PluginJournal, Position};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Finds a stored deployment's plugin again when a node restarts.
 pub trait PluginSource: Send + Sync + 'static {
@@ -34,6 +37,20 @@ pub(crate) struct RuleError {
 pub(crate) trait Rule: Send {
     fn evaluate(&mut self, positions: &[Position], rows: &[u8]) -> Result<Outcome, RuleError>;
     fn migrate(&mut self, from_version: u32, row_bytes: u32, rows: &[u8]) -> Result<Vec<u8>, RuleError>;
+    /// Says for whom it works, and where its lines go.
+    fn attach(&mut self, _key: &DeploymentKey, _journal: &Arc<PluginJournal>) {}
+    /// Lets the next call use so much CPU time, if that is less than what each may.
+    fn allow(&mut self, _cpu_max: Duration) {}
+    /// Says which vehicle the next call is about, when it is only one.
+    fn about(&mut self, _vehicle: Option<Arc<str>>) {}
+    /// CPU time of the last call, which took `elapsed`.
+    fn cpu_time(&self, elapsed: Duration) -> Duration {
+        elapsed
+    }
+    /// Bytes of memory that it has.
+    fn memory_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// What a rule says of itself.
@@ -50,6 +67,14 @@ pub(crate) struct RuleFacts {
 pub(crate) trait RuleSource: Send + Sync {
     fn facts(&self) -> &RuleFacts;
     fn start(&self) -> Result<Box<dyn Rule>, String>;
+    /// The same on a worker's thread, where others wait for it.
+    fn restart(&self) -> Result<Box<dyn Rule>, String> {
+        self.start()
+    }
+    /// The most memory that one instance may have, in bytes.
+    fn memory_bytes_max(&self) -> u64 {
+        0
+    }
 }
 
 /// A rule that cannot be had: what is known of it, and why.
@@ -104,6 +129,17 @@ impl RuleSource for PluginRule {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn restart(&self) -> Result<Box<dyn Rule>, String> {
+        match self.plugin.instantiate_within(Duration::from_millis(RESTART_CPU_MS_MAX)) {
+            Ok(instance) => Ok(Box::new(instance)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn memory_bytes_max(&self) -> u64 {
+        self.plugin.memory_bytes_max() as u64
+    }
 }
 
 impl Rule for Instance {
@@ -115,6 +151,26 @@ impl Rule for Instance {
     fn migrate(&mut self, from_version: u32, row_bytes: u32, rows: &[u8]) -> Result<Vec<u8>, RuleError> {
         Instance::migrate(self, from_version, row_bytes, rows)
             .map_err(|error| RuleError { message: error.to_string(), instance_is_dead: error.instance_is_dead() })
+    }
+
+    fn attach(&mut self, (tenant, deployment): &DeploymentKey, journal: &Arc<PluginJournal>) {
+        Instance::attach(self, tenant.as_str(), deployment.as_str(), journal.clone());
+    }
+
+    fn allow(&mut self, cpu_max: Duration) {
+        Instance::allow(self, cpu_max);
+    }
+
+    fn about(&mut self, vehicle: Option<Arc<str>>) {
+        Instance::about(self, vehicle);
+    }
+
+    fn cpu_time(&self, elapsed: Duration) -> Duration {
+        Instance::cpu_time(self, elapsed)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        Instance::memory_bytes(self)
     }
 }
 

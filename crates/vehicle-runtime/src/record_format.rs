@@ -4,11 +4,13 @@
 //! A released body is never edited: a change is a new version and an arm in the reader.
 
 use crate::deployment::{RevisionId, Suspension};
+use crate::trial::TrialPart;
 use bytes::Bytes;
 use fleet_model::repeats::Known;
 use fleet_model::vehicle::LatestReading;
 use fleet_model::{
-    AdmissionState, Reading, Sequence, TenantId, Timestamp, TroubleCodes, VehicleId, VehicleName, VehicleState,
+    AdmissionState, Reading, Scope, Sequence, Share, TenantId, Timestamp, TrialMode, TroubleCodes, VehicleId,
+    VehicleName, VehicleState,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -261,8 +263,54 @@ pub(crate) struct DeploymentRecord {
     pub retired: bool,
     /// The breaker brought it back after that revision failed.
     pub failed: Option<RevisionId>,
+    /// The vehicles it decides for.
+    pub scope: Scope,
+    /// What is tried beside it.
+    pub trial: Option<TrialRecord>,
     /// It decides nothing from here on.
     pub suspended: Option<Suspension>,
+}
+
+/// What is tried beside a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TrialRecord {
+    /// The activation with which it and its rows began.
+    pub since: u64,
+    pub revision: u64,
+    pub plugin_hash: [u8; 32],
+    pub plugin_name: String,
+    pub plugin_version: String,
+    pub state_version: u32,
+    pub row_bytes: u32,
+    pub config: String,
+    pub config_hash: [u8; 32],
+    /// The share that it decides for as a canary; `None` in the shadow.
+    pub canary: Option<Share>,
+}
+
+impl TrialRecord {
+    pub(crate) fn of(trial: &TrialPart) -> Self {
+        let facts = trial.activation.rule.facts();
+        Self {
+            since: trial.activation.generation,
+            revision: trial.activation.revision,
+            plugin_hash: facts.hash,
+            plugin_name: facts.name.clone(),
+            plugin_version: facts.version.clone(),
+            state_version: facts.state_version,
+            row_bytes: facts.row_bytes,
+            config: trial.activation.config.to_string(),
+            config_hash: trial.activation.config_hash,
+            canary: match trial.mode {
+                TrialMode::Shadow => None,
+                TrialMode::Canary { share } => Some(share),
+            },
+        }
+    }
+
+    pub(crate) fn mode(&self) -> TrialMode {
+        self.canary.map_or(TrialMode::Shadow, |share| TrialMode::Canary { share })
+    }
 }
 
 impl Record for DeploymentRecord {
@@ -302,6 +350,29 @@ pub(crate) struct KnownRecord {
 
 impl Record for KnownRecord {
     const KIND: u8 = 7;
+    const VERSION: u8 = 1;
+}
+
+/// Where a chain of audit records ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditHeadRecord {
+    pub number: u64,
+    pub hash: [u8; 32],
+}
+
+impl Record for AuditHeadRecord {
+    const KIND: u8 = 8;
+    const VERSION: u8 = 1;
+}
+
+/// A revision that was refused, and whose refusal is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusedRecord {
+    pub id: RevisionId,
+}
+
+impl Record for RefusedRecord {
+    const KIND: u8 = 9;
     const VERSION: u8 = 1;
 }
 

@@ -15,8 +15,9 @@ use crate::record_format::{self, CheckpointRecord, DeploymentRecord, RecordError
 use crate::rows_plan::Instances;
 use crate::runtime::Core;
 use crate::swap::start_instances;
+use crate::trial::{TrialPart, trial_instances};
 use crate::work_block::worker_of;
-use crate::worker::{Job, RowsChange};
+use crate::worker::{Job, RowsChange, TrialChange, TrialRows};
 use event_log::{Block, EventLog, Offset, Stream};
 use fleet_model::{EventId, VehicleKey, VehicleName, VehicleState};
 use fleet_wire::{Frame, ReadingFrame};
@@ -45,9 +46,13 @@ struct Change {
     key: DeploymentKey,
     record: DeploymentRecord,
     config: serde_json::Value,
-    /// Present, or why not, where it is needed.
-    rule: Result<Arc<dyn RuleSource>, String>,
+    rule: Found,
+    /// Of what is tried beside it.
+    tried: Option<(serde_json::Value, Found)>,
 }
+
+/// A rule where it is needed, or why it is not there.
+type Found = Result<Arc<dyn RuleSource>, String>;
 
 impl Stored {
     /// Where the replay begins.
@@ -103,7 +108,16 @@ fn read_changes(logs: &Logs, finder: &dyn RuleFinder, known: u64) -> Result<Vec<
         let tenant = record.tenant.parse().map_err(|error| damaged(format!("{error}")))?;
         let name = record.name.parse().map_err(|error| damaged(format!("{error}")))?;
         let config = serde_json::from_str(&record.config).map_err(|error| damaged(error.to_string()))?;
-        changes.push(Change { key: (tenant, name), record, config, rule: Err("it is not needed".into()) });
+        let not_needed = || Err("it is not needed".to_owned());
+        let tried = match &record.trial {
+            Some(trial) => {
+                let config = serde_json::from_str(&trial.config);
+                let config = config.map_err(|error| record_error(&key)(RecordError::Damaged(error.to_string())))?;
+                Some((config, not_needed()))
+            }
+            None => None,
+        };
+        changes.push(Change { key: (tenant, name), record, config, rule: not_needed(), tried });
     }
     changes.sort_by_key(|change| change.record.generation);
     let stored: Vec<_> = changes.iter().map(|change| StoredActivation::of(&change.key, &change.record)).collect();
@@ -114,6 +128,9 @@ fn read_changes(logs: &Logs, finder: &dyn RuleFinder, known: u64) -> Result<Vec<
             continue;
         }
         change.rule = finder.find(record.plugin_hash, &change.config);
+        if let (Some(trial), Some((config, rule))) = (&record.trial, &mut change.tried) {
+            *rule = finder.find(trial.plugin_hash, config);
+        }
         if let Err(reason) = &change.rule {
             tracing::error!(
                 reason,
@@ -164,7 +181,9 @@ pub(crate) async fn run(core: &Core, stored: Stored) -> Result<(), StartError> {
     core.front.lock().await.generation = checkpoint.generation;
     {
         let mut deployments = core.deployments.lock();
-        deployments.next_generation = changes.iter().map(|change| change.record.generation).max().unwrap_or(0);
+        let trials = changes.iter().filter_map(|change| change.record.trial.as_ref().map(|trial| trial.since));
+        let taken = changes.iter().map(|change| change.record.generation).chain(trials);
+        deployments.next_generation = taken.max().unwrap_or(0);
         let stored = changes.iter().map(|change| StoredActivation::of(&change.key, &change.record));
         deployments.stored = stored.collect();
     }
@@ -265,9 +284,17 @@ async fn bring_back(
 ) -> Result<Option<Suspended>, StartError> {
     let (instances, suspension) = instances_of(core, &mut activation).await;
     let changes = instances.into_iter().map(RowsChange::Zero).collect();
-    core.cast_swap(&activation, previous.clone(), changes);
+    let trials = match trial_instances(core, &mut activation).await {
+        Some(instances) => {
+            let runs = instances.into_iter().map(|rule| activation.trial.clone().map(|it| (it, rule, TrialRows::Zero)));
+            runs.map(|runs| TrialChange { rows_go_back: false, runs }).collect()
+        }
+        None => core.prepare_trial(&activation, None, None).await.map_err(internal)?,
+    };
+    core.cast_swap(&activation, previous.clone(), changes, trials);
     let behind = previous.filter(|previous| previous.rows_since != activation.rows_since);
-    for activation in [Some(&activation), behind.as_ref()].into_iter().flatten() {
+    let tried = activation.trial.as_ref().map(|trial| &*trial.activation);
+    for activation in [Some(&activation), behind.as_ref(), tried].into_iter().flatten() {
         let mut loaded = Vec::new();
         for (worker, rows) in read_rows(core, activation)?.into_iter().enumerate() {
             let (done, answer) = oneshot::channel();
@@ -297,6 +324,10 @@ async fn instances_of(core: &Core, activation: &mut Activation) -> (Instances, O
             (none(), Some(suspension))
         }
     }
+}
+
+fn internal(error: DeployError) -> StartError {
+    StartError::Thread(error.to_string())
 }
 
 type RowsOfWorker = Vec<(VehicleKey, Vec<u8>)>;
@@ -337,6 +368,7 @@ async fn replay_change(core: &Core, change: Change) -> Result<Option<Suspended>,
         return Ok(None);
     }
     let running = core.deployments.lock().running.get(&key).cloned();
+    let before = running.as_ref().map(|running| running.current.clone());
     let mut activation = activation_of(change);
     let (instances, mut suspension) = instances_of(core, &mut activation).await;
     let prepared = core.prepare_rows(&mut activation, running.as_ref(), instances).await;
@@ -350,18 +382,30 @@ async fn replay_change(core: &Core, change: Change) -> Result<Option<Suspended>,
         (Err(error), Some(Running { current, previous })) => {
             let suspension = suspension.insert(Suspension::unavailable(error.to_string())).clone();
             let changes = core.workers.iter().map(|_| RowsChange::Keep(None)).collect();
-            (Activation { generation, suspended: Some(suspension), ..current }, previous, changes)
+            (Activation { generation, suspended: Some(suspension), trial: None, ..current }, previous, changes)
         }
         // Rows that begin at zero cannot fail.
         (Err(_), None) => return Ok(None),
     };
+    let mut activation = activation;
+    let trial = trial_instances(core, &mut activation).await;
+    let trials = match core.prepare_trial(&activation, before.as_ref(), trial).await {
+        Ok(trials) => trials,
+        Err(DeployError::Runtime(error)) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(tenant = %key.0, deployment = %key.1, %error, "a trial is over");
+            activation.trial = None;
+            core.prepare_trial(&activation, before.as_ref(), None).await.map_err(internal)?
+        }
+    };
     core.front.lock().await.generation = generation;
-    core.cast_swap(&activation, previous, changes);
+    core.cast_swap(&activation, previous, changes, trials);
     Ok(suspension.map(|suspension| Suspended::new(&activation, suspension)))
 }
 
 fn activation_of(change: Change) -> Activation {
-    let Change { key, record, config, rule } = change;
+    let Change { key, mut record, config, rule, tried } = change;
+    let trial = record.trial.take().zip(tried);
     let rule = rule.unwrap_or_else(|reason| {
         let facts = RuleFacts {
             hash: record.plugin_hash,
@@ -372,7 +416,7 @@ fn activation_of(change: Change) -> Activation {
         };
         Arc::new(MissingRule { facts, reason })
     });
-    Activation {
+    let live = Activation {
         key,
         generation: record.generation,
         revision: record.revision,
@@ -382,9 +426,38 @@ fn activation_of(change: Change) -> Activation {
         config_hash: record.config_hash,
         rule,
         failed: record.failed,
+        failed_because: None,
         suspended: record.suspended,
         swap: None,
-    }
+        scope: record.scope,
+        trial: None,
+    };
+    let trial = trial.map(|(record, (config, rule))| TrialPart {
+        mode: record.mode(),
+        activation: Arc::new(Activation {
+            generation: record.since,
+            rows_since: record.since,
+            revision: record.revision,
+            config,
+            config_hash: record.config_hash,
+            rule: rule.unwrap_or_else(|reason| {
+                let facts = RuleFacts {
+                    hash: record.plugin_hash,
+                    name: record.plugin_name,
+                    version: record.plugin_version,
+                    state_version: record.state_version,
+                    row_bytes: record.row_bytes,
+                };
+                Arc::new(MissingRule { facts, reason })
+            }),
+            failed: None,
+            failed_because: None,
+            suspended: None,
+            ..live.clone()
+        }),
+        figures: Arc::default(),
+    });
+    Activation { trial, ..live }
 }
 
 fn readings_of(block: Block) -> Result<(Offset, ReadingFrame), StartError> {

@@ -13,7 +13,6 @@ use crate::error::DeployError;
 use crate::plugin::{Rule, RuleFacts};
 use crate::runtime::Core;
 use crate::worker::{Job, RowsChange};
-use tokio::sync::oneshot;
 
 /// One for each worker; `None` for a suspended activation, which needs none.
 pub(crate) type Instances = Vec<Option<Box<dyn Rule>>>;
@@ -68,48 +67,15 @@ impl Core {
             }
             (RowsPlan::Migrate, Some(current), _) => {
                 activation.rows_since = activation.generation;
-                self.migrate(activation, current, instances).await
+                let count = instances.len();
+                self.migrate(activation, activation, current, instances).await?;
+                Ok((0..count).map(|_| RowsChange::Migrated).collect())
             }
             _ => {
                 activation.rows_since = activation.generation;
                 Ok(instances.into_iter().map(RowsChange::Zero).collect())
             }
         }
-    }
-
-    async fn migrate(
-        &self,
-        activation: &Activation,
-        running: &Activation,
-        instances: Instances,
-    ) -> Result<Vec<RowsChange>, DeployError> {
-        let count = instances.len();
-        let row_bytes = activation.rule.facts().row_bytes;
-        let mut answers = Vec::new();
-        let mut failed = None;
-        for (worker, rule) in instances.into_iter().enumerate() {
-            let Some(rule) = rule else {
-                failed = Some("its plugin does not run here".to_owned());
-                continue;
-            };
-            let (done, answer) = oneshot::channel();
-            answers.push(answer);
-            self.cast(worker, Job::Migrate { key: activation.key.clone(), rule, row_bytes, done });
-        }
-        for answer in answers {
-            if let Err(reason) = answer.await.map_err(|_| self.gone())? {
-                failed = Some(reason);
-            }
-        }
-        let Some(reason) = failed else { return Ok((0..count).map(|_| RowsChange::Migrated).collect()) };
-        self.drop_migrated(activation);
-        let (name, version) = activation.title();
-        Err(DeployError::Migrate {
-            plugin: format!("{name} {version}"),
-            from_version: running.rule.facts().version.clone(),
-            from_state: running.rule.facts().state_version,
-            reason,
-        })
     }
 
     /// The change does not come about: what `Migrate` made is of no use.

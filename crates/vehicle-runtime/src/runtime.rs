@@ -1,10 +1,12 @@
 //! The runtime: workers, writer and keeper of one node, and the door for blocks.
 
+use crate::audit::AuditTrail;
 use crate::checkpoint::Checkpoints;
 use crate::config::{Clock, Logs, RuntimeConfig};
 use crate::deployment::{DeploymentState, Deployments};
 use crate::error::{RuntimeError, StartError};
 use crate::event_writer::{EventWriter, ToWriter};
+use crate::metering::Meters;
 use crate::metrics::Metrics;
 use crate::plugin::{PluginFinder, PluginSource, RuleFinder};
 use crate::progress::Progress;
@@ -70,7 +72,9 @@ pub(crate) struct Core {
     pub config: RuntimeConfig,
     pub logs: Logs,
     pub clock: Clock,
+    pub audit: AuditTrail,
     pub metrics: Metrics,
+    pub meters: Arc<Meters>,
     pub workers: Vec<WorkerGate>,
     pub progress: Arc<Progress>,
     pub writer: Mutex<Option<mpsc::UnboundedSender<ToWriter>>>,
@@ -110,13 +114,15 @@ pub(crate) struct Parts {
     pub sink: Arc<dyn StateSink>,
     pub finder: Arc<dyn RuleFinder>,
     pub clock: Clock,
+    pub audit: AuditTrail,
     pub fault: Fault,
 }
 
 impl Runtime {
     /// Loads the last checkpoint, applies the readings that were logged after it, and is ready. Events that were
     /// written already are recognised by their id and not written again. `plugins` finds the plugins of the stored
-    /// deployments; one whose plugin cannot be had is suspended, and the runtime starts without it.
+    /// deployments; one whose plugin cannot be had is suspended, and the runtime starts without it. `audit` is the trail
+    /// of the events log.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -126,29 +132,38 @@ impl Runtime {
         sink: Arc<dyn StateSink>,
         plugins: Arc<dyn PluginSource>,
         clock: Clock,
+        audit: AuditTrail,
     ) -> Result<Arc<Self>, StartError> {
         let finder = Arc::new(PluginFinder(plugins));
-        Self::start_with(config, logs, Parts { sink, finder, clock, fault: None }).await
+        Self::start_with(config, logs, Parts { sink, finder, clock, audit, fault: None }).await
     }
 
     pub(crate) async fn start_with(config: RuntimeConfig, logs: Logs, parts: Parts) -> Result<Arc<Self>, StartError> {
-        let Parts { sink, finder, clock, fault } = parts;
+        let Parts { sink, finder, clock, audit, fault } = parts;
         let stored = {
             // Plugins may have to be compiled.
             let logs = logs.clone();
             let read = tokio::task::spawn_blocking(move || recovery::read(&logs, &*finder));
             read.await.map_err(|error| StartError::Thread(error.to_string()))??
         };
-        let metrics = Metrics::new();
+        let (metrics, meters) = (Metrics::new(), Meters::new(config.budgets.clone(), clock.clone()));
         let progress = Arc::new(Progress::new(stored.telemetry_next()));
         let (trouble, troubles) = mpsc::unbounded_channel();
         let thread_error = |error: std::io::Error| StartError::Thread(error.to_string());
         let known = recovery::known(&logs, &stored)?;
-        let writer = event_writer::start(logs.clone(), clock.clone(), metrics.clone(), known, progress.clone())
-            .map_err(thread_error)?;
+        let writer = event_writer::start(
+            logs.clone(),
+            clock.clone(),
+            metrics.clone(),
+            known,
+            progress.clone(),
+            config.others_append_events,
+        )
+        .map_err(thread_error)?;
         let shared = Shared {
             clock: clock.clone(),
             metrics: metrics.clone(),
+            meters: meters.clone(),
             sink,
             writer: writer.sender.clone(),
             trouble,
@@ -167,8 +182,9 @@ impl Runtime {
             }
         }
         drop(shared);
-        let runtime = Self::assemble(config, logs, clock, metrics, progress, writer, workers, &stored);
+        let runtime = Self::assemble(config, logs, clock, audit, (metrics, meters), progress, writer, workers, &stored);
         recovery::run(&runtime.core, stored).await?;
+        runtime.core.meters.forget_replay();
         let due = runtime.core.checkpoint_due.clone();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(keeper::run(Arc::downgrade(&runtime.core), due, troubles, stopped));
@@ -183,7 +199,8 @@ impl Runtime {
         config: RuntimeConfig,
         logs: Logs,
         clock: Clock,
-        metrics: Metrics,
+        audit: AuditTrail,
+        (metrics, meters): (Metrics, Arc<Meters>),
         progress: Arc<Progress>,
         writer: EventWriter,
         workers: Vec<Worker>,
@@ -199,7 +216,9 @@ impl Runtime {
             config,
             logs,
             clock,
+            audit,
             metrics,
+            meters,
             workers: gates,
             progress,
             writer: Mutex::new(Some(sender)),
@@ -253,7 +272,8 @@ impl Runtime {
         let activations =
             deployments.running.values().flat_map(|running| [Some(&running.current), running.previous.as_ref()]);
         let run = activations.flatten().map(|activation| PluginHash(activation.rule.facts().hash));
-        let stored = deployments.stored.iter().filter(|stored| !stored.retired).map(|stored| stored.plugin_hash);
+        let stored =
+            deployments.stored.iter().filter(|stored| !stored.retired).flat_map(|stored| stored.plugins.clone());
         run.chain(stored).collect()
     }
 

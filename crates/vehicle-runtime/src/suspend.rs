@@ -4,7 +4,7 @@
 //! change like any other, stored and replayed at its offset. It happens where a rule cannot run: its plugin is not to
 //! be had at a start, no instance of it can be made, or it kept failing and there is nothing to go back to.
 
-use crate::deployment::{Suspension, SuspensionCause};
+use crate::deployment::{Activation, Suspension, SuspensionCause};
 use crate::error::{DeployError, RuntimeError};
 use crate::keys::DeploymentKey;
 use crate::metrics::Metrics;
@@ -49,7 +49,8 @@ impl Core {
         if current.rule.facts().hash != rule.facts().hash {
             return Err(DeployError::Superseded);
         }
-        let change = Change { failed: current.failed, ..Change::to(key, current.revision, current.config, rule) };
+        let change = Change::to(key, current.revision, current.config, rule, current.scope);
+        let change = Change { failed: current.failed, failed_because: current.failed_because, ..change };
         self.change(Change { only_after: Some(current.generation), ..change }).await.map(|_| ())
     }
 
@@ -72,8 +73,9 @@ impl Core {
         activation.generation = next;
         activation.suspended = Some(suspension);
         activation.swap = None;
+        activation.trial = None;
         let instances = self.workers.iter().map(|_| None).collect();
-        self.swap_at_front(&mut activation, Some(&running), instances).await?;
+        self.swap_at_front(&mut activation, Some(&running), Some(instances), None).await?;
         tracing::error!(tenant = %key.0, deployment = %key.1, reason,
             "a deployment is suspended: its readings are kept and applied, but its rule does not see them");
         self.metrics.suspensions.add(1, &Metrics::deployment(key));
@@ -89,26 +91,41 @@ impl Core {
         }
     }
 
-    /// The breaker of a deployment opened: back to what ran before it, or else it is suspended.
-    pub(crate) async fn stop_failing(&self, key: &DeploymentKey, generation: u64) {
+    /// The breaker of a deployment opened: it is stopped.
+    pub(crate) async fn stop_failing(&self, key: &DeploymentKey, generation: u64, why: &str) {
+        let runs = |activation: &Activation| {
+            activation.generation == generation || activation.trial_generation() == Some(generation)
+        };
+        // Each worker tells it, and the first one is enough.
+        if self.deployments.lock().running.get(key).is_some_and(|running| runs(&running.current)) {
+            self.metrics.breaker.add(1, &Metrics::deployment(key));
+            self.stop(key, generation, why).await;
+        }
+    }
+
+    /// Back to what ran before a deployment, or else it is suspended. On trial: its trial ends.
+    pub(crate) async fn stop(&self, key: &DeploymentKey, generation: u64, why: &str) {
         let (tenant, deployment) = key;
-        self.metrics.breaker.add(1, &Metrics::deployment(key));
+        if self.stop_failing_trial(key, generation, why).await {
+            return;
+        }
         let running = self.deployments.lock().running.get(key).cloned();
         let Some(running) = running.filter(|running| running.current.generation == generation) else { return };
-        let mut reason = "it kept failing on live data, and no version ran before it".to_owned();
+        let mut reason = format!("{why}; no version ran before it");
         if let Some(previous) = running.previous {
             let (name, version) = previous.title();
             tracing::error!(%tenant, %deployment, plugin = name, version,
-                "a plugin keeps failing: going back to the version that ran before");
+                why, "a plugin is stopped: going back to the version that ran before");
             let back = Change {
                 failed: Some(running.current.id()),
+                failed_because: Some(why.into()),
                 // An operator's change may come first, and is not to be undone.
                 only_after: Some(generation),
-                ..Change::to(key.clone(), previous.revision, previous.config, previous.rule)
+                ..Change::to(key.clone(), previous.revision, previous.config, previous.rule, previous.scope)
             };
             match self.change(back).await {
                 Ok(_) | Err(DeployError::Superseded | DeployError::Runtime(RuntimeError::Closed)) => return,
-                Err(error) => reason = format!("it kept failing on live data, and the version before: {error}"),
+                Err(error) => reason = format!("{why}; and the version before: {error}"),
             }
         }
         self.suspend_or_log(key, generation, Suspension { cause: SuspensionCause::Failed, reason }).await;

@@ -6,6 +6,7 @@
 //! The record says from which offset the new activation sees readings. It is durable before any worker changes, so a
 //! replay changes at the same offset. While the front is held the workers finish what they have.
 
+use crate::acts;
 use crate::deployment::{Activation, Deployment, RevisionId, Running, Stored, SwapReport};
 use crate::error::{DeployError, RuntimeError};
 use crate::keys::{self, DeploymentKey};
@@ -13,9 +14,11 @@ use crate::plugin::{PluginRule, RuleSource};
 use crate::record_format::{DeploymentRecord, encode};
 use crate::rows_plan::Instances;
 use crate::runtime::{Core, Runtime};
-use crate::worker::{Job, RowsChange, Swap};
+use crate::trial::trial_instances;
+use crate::worker::{Job, RowsChange, Swap, TrialChange};
 use event_log::{Commit, Snapshot};
-use fleet_model::{DeploymentName, TenantId};
+use fleet_model::{Act, ActKind, DeploymentName, Scope, TenantId};
+use plugin_host::PluginHash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -29,16 +32,25 @@ pub(crate) struct Change {
     pub revision: u64,
     pub config: serde_json::Value,
     pub rule: Arc<dyn RuleSource>,
+    pub scope: Scope,
     /// The revision that failed and gives way to this one.
     pub failed: Option<RevisionId>,
+    /// Why it did.
+    pub failed_because: Option<Arc<str>>,
     /// Only if this activation still runs when it is this change's turn.
     pub only_after: Option<u64>,
 }
 
 impl Change {
     /// To this rule, whatever runs.
-    pub(crate) fn to(key: DeploymentKey, revision: u64, config: serde_json::Value, rule: Arc<dyn RuleSource>) -> Self {
-        Self { key, revision, config, rule, failed: None, only_after: None }
+    pub(crate) fn to(
+        key: DeploymentKey,
+        revision: u64,
+        config: serde_json::Value,
+        rule: Arc<dyn RuleSource>,
+        scope: Scope,
+    ) -> Self {
+        Self { key, revision, config, rule, scope, failed: None, failed_because: None, only_after: None }
     }
 }
 
@@ -46,14 +58,16 @@ impl Runtime {
     /// Puts a plugin to work, or changes a deployment that runs, between two blocks. When it returns, the change is
     /// durable and every worker has changed. The state of the vehicles is kept when the plugin's name and state
     /// version are those of the running one, migrated when only the name is, and begins at zero otherwise. Going back
-    /// to what ran before takes up the state that it had when it was replaced.
+    /// to what ran before takes up the state that it had when it was replaced. A trial beside it ends; when it is what
+    /// was on trial that is deployed, each vehicle goes on with the state of whoever decided for it. What runs already
+    /// may be deployed for other vehicles: then a trial goes on, for those.
     ///
     /// # Errors
     /// See [`DeployError`]; what ran before still runs.
     pub async fn deploy(&self, deployment: Deployment) -> Result<SwapReport, DeployError> {
-        let Deployment { tenant, name, revision, config, plugin } = deployment;
+        let Deployment { tenant, name, revision, config, plugin, scope } = deployment;
         let rule = Arc::new(PluginRule::of(plugin));
-        self.core.change(Change::to((tenant, name), revision, config, rule)).await
+        self.core.change(Change::to((tenant, name), revision, config, rule, scope)).await
     }
 
     /// Ends a deployment between two blocks. Its rows are forgotten.
@@ -64,14 +78,15 @@ impl Runtime {
         let core = &self.core;
         let key = (tenant.clone(), name.clone());
         let _one = core.deploying.lock().await;
-        let mut record = {
+        let (mut record, act) = {
             let mut deployments = core.deployments.lock();
             let Some(running) = deployments.running.get(&key) else {
                 return Err(DeployError::Unknown { tenant: tenant.to_string(), name: name.to_string() });
             };
             let mut record = running.current.record(None);
+            let act = acts::about(&core.audit, ActKind::DeploymentRetired, &running.current);
             record.generation = deployments.take_generation();
-            record
+            (record, act)
         };
         let mut done = Vec::new();
         {
@@ -81,7 +96,7 @@ impl Runtime {
             }
             record.active_from = front.next;
             record.retired = true;
-            core.store(&key, &record).await?;
+            core.store(&key, &record, vec![act]).await?;
             front.generation = record.generation;
             core.cast_all(|| {
                 let (sender, receiver) = oneshot::channel();
@@ -101,14 +116,25 @@ impl Runtime {
 impl Core {
     /// Changes a deployment to another rule. See [`Runtime::deploy`].
     pub(crate) async fn change(&self, change: Change) -> Result<SwapReport, DeployError> {
-        let Change { key, revision, config, rule, failed, only_after } = change;
+        let Change { key, revision, config, rule, scope, failed, failed_because, only_after } = change;
         let _one = self.deploying.lock().await;
         let running = self.deployments.lock().running.get(&key).cloned();
         let runs = running.as_ref().map(|running| running.current.generation);
         if only_after.is_some() && only_after != runs {
             return Err(DeployError::Superseded);
         }
+        self.check_memory(&key, &*rule, false)?;
         let instances = start_instances(rule.clone(), self.workers.len()).await?;
+        let config_hash = RevisionId::hash_of(&config);
+        let id = RevisionId { revision, plugin_hash: PluginHash(rule.facts().hash), config_hash };
+        // The same for other vehicles: what is tried goes on, and what failed is still known.
+        let same = running.as_ref().map(|running| &running.current);
+        let same = same.filter(|current| current.id() == id && current.suspended.is_none()).cloned();
+        let trial = same.as_ref().and_then(|current| current.trial.as_ref()).map(|trial| trial.for_vehicles(&scope));
+        let (failed, failed_because) = match same {
+            Some(same) => (same.failed, same.failed_because),
+            None => (failed, failed_because),
+        };
         let generation = self.deployments.lock().take_generation();
         let mut activation = Activation {
             key,
@@ -116,17 +142,21 @@ impl Core {
             revision,
             active_from: 0,
             rows_since: generation,
-            config_hash: RevisionId::hash_of(&config),
+            config_hash,
             config,
             rule,
             failed,
+            failed_because,
             suspended: None,
             swap: None,
+            scope,
+            trial,
         };
+        let tried = trial_instances(self, &mut activation).await;
         let (delayed, mut slow) = mpsc::unbounded_channel();
         *self.swapping.lock() = Some(delayed);
         let begun = Instant::now();
-        let swapped = self.swap_at_front(&mut activation, running.as_ref(), instances).await;
+        let swapped = self.swap_at_front(&mut activation, running.as_ref(), Some(instances), tried).await;
         self.swapping.lock().take();
         swapped?;
         let swap_ms = begun.elapsed().as_secs_f64() * 1_000.0;
@@ -156,12 +186,14 @@ impl Core {
         Ok(report)
     }
 
-    /// The change itself, between two blocks. The caller holds `deploying`.
+    /// The change itself, between two blocks. The caller holds `deploying`. `live` and `trial` are new instances; without,
+    /// what is live goes on with those that it has, and nothing is tried.
     pub(crate) async fn swap_at_front(
         &self,
         activation: &mut Activation,
         running: Option<&Running>,
-        instances: Instances,
+        live: Option<Instances>,
+        trial: Option<Instances>,
     ) -> Result<(), DeployError> {
         let swapped = {
             let mut front = self.front.lock().await;
@@ -169,14 +201,19 @@ impl Core {
                 return Err(RuntimeError::Closed.into());
             }
             activation.active_from = front.next;
-            let changes = self.prepare_rows(activation, running, instances).await?;
+            let changes = match live {
+                Some(instances) => self.prepare_rows(activation, running, instances).await?,
+                None => self.workers.iter().map(|_| RowsChange::Same).collect(),
+            };
+            let trials = self.prepare_trial(activation, running.map(|running| &running.current), trial).await?;
             let previous = Running::behind(running, activation);
-            if let Err(error) = self.store(&activation.key, &activation.record(previous.as_ref())).await {
+            let acts = acts::of_change(&self.audit, activation, running);
+            if let Err(error) = self.store(&activation.key, &activation.record(previous.as_ref()), acts).await {
                 self.drop_migrated(activation);
                 return Err(error);
             }
             front.generation = activation.generation;
-            self.cast_swap(activation, previous, changes)
+            self.cast_swap(activation, previous, changes, trials)
         };
         for done in swapped {
             done.await.map_err(|_| self.gone())?;
@@ -190,14 +227,15 @@ impl Core {
         activation: &Activation,
         previous: Option<Activation>,
         changes: Vec<RowsChange>,
+        trials: Vec<TrialChange>,
     ) -> Vec<oneshot::Receiver<()>> {
         let mut swapped = Vec::with_capacity(changes.len());
         let shared = Arc::new(activation.clone());
         let behind = previous.as_ref().map(Activation::rows_shape).filter(|rows| rows.since != activation.rows_since);
-        for (worker, rows) in changes.into_iter().enumerate() {
+        for (worker, (rows, trial)) in changes.into_iter().zip(trials).enumerate() {
             let (done, answer) = oneshot::channel();
             swapped.push(answer);
-            self.cast(worker, Job::Swap(Box::new(Swap { activation: shared.clone(), rows, behind, done })));
+            self.cast(worker, Job::Swap(Box::new(Swap { activation: shared.clone(), rows, trial, behind, done })));
         }
         let running = Running { current: activation.clone(), previous };
         self.deployments.lock().running.insert(activation.key.clone(), running);
@@ -205,9 +243,14 @@ impl Core {
         swapped
     }
 
-    async fn store(&self, key: &DeploymentKey, record: &DeploymentRecord) -> Result<(), DeployError> {
-        let snapshot = Snapshot { key: keys::deployment(key, record.generation), value: Some(encode(record)) };
-        self.logs.events.submit(Commit { snapshots: vec![snapshot], ..Default::default() }).durable().await?;
+    /// Makes a change durable together with the records of the acts that it is.
+    async fn store(&self, key: &DeploymentKey, record: &DeploymentRecord, acts: Vec<Act>) -> Result<(), DeployError> {
+        let snapshots = vec![
+            Snapshot { key: keys::deployment(key, record.generation), value: Some(encode(record)) },
+            // What is refused from here on is refused anew.
+            Snapshot { key: keys::refused(key), value: None },
+        ];
+        self.audit.commit(Commit { snapshots, ..Default::default() }, acts).await?;
         self.deployments.lock().stored.push(Stored::of(key, record));
         Ok(())
     }

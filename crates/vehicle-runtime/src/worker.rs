@@ -2,20 +2,23 @@
 
 mod batch;
 mod between_blocks;
+mod hold_up;
 mod job;
 mod migration;
 mod plugin_stage;
 mod rows;
 mod supervisor;
+mod trial;
 mod vehicle;
 
 pub(crate) use batch::Fault;
-pub(crate) use job::{Collected, Job, PartOfBlock, RowsChange, Swap, ToWorker};
+pub(crate) use job::{Collected, Job, PartOfBlock, RowsChange, Swap, ToWorker, TrialChange, TrialRows};
 
 use crate::config::Clock;
 use crate::dead_letter::DeadLetter;
 use crate::event_writer::ToWriter;
 use crate::keys::DeploymentKey;
+use crate::metering::Meters;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::runtime::StateSink;
@@ -32,6 +35,7 @@ pub(crate) const BLOCKS_PER_WORKER_MAX: usize = 2;
 pub(crate) struct Shared {
     pub clock: Clock,
     pub metrics: Metrics,
+    pub meters: Arc<Meters>,
     pub sink: Arc<dyn StateSink>,
     pub writer: mpsc::UnboundedSender<ToWriter>,
     pub trouble: mpsc::UnboundedSender<Trouble>,
@@ -56,6 +60,8 @@ pub(crate) enum TroubleKind {
     Poison,
     /// No instance of it could be made, twice, which is no reading's fault: this worker shows it no more.
     NoInstance(String),
+    /// It failed for longer than it may hold up others: this worker shows it no more.
+    Exhausted(String),
 }
 
 /// The way to a worker.

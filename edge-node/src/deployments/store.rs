@@ -53,9 +53,7 @@ impl PluginError {
                 error,
                 LoadError::Compile(CompileError::Process(_)) | LoadError::Describe(InstantiateError::TimedOut)
             ),
-            Self::Config(error) => {
-                matches!(error, ConfigError::Unchecked(_) | ConfigError::Plugin(InstantiateError::TimedOut))
-            }
+            Self::Config(error) => error.is_passing(),
             Self::Panicked(_) => false,
         }
     }

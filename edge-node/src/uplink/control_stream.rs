@@ -1,4 +1,4 @@
-//! The control stream: hello, then status one way and deployments the other.
+//! The control stream: hello, then status and reports of rules one way and deployments the other.
 
 use super::Classes;
 use super::connection::SessionError;
@@ -11,7 +11,8 @@ use quinn::{Connection, RecvStream, SendStream};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use vehicle_runtime::ReportsProgress;
 
 /// The cloud answers hello within this time.
 const GREETING_DEADLINE: Duration = Duration::from_secs(10);
@@ -19,6 +20,8 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// And at most this often.
 const STATUS_GAP: Duration = Duration::from_millis(100);
+/// What rules used is told this often; what they logged with every status.
+const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct ControlStream {
     send: SendStream,
@@ -65,11 +68,24 @@ impl ControlStream {
 
 async fn send_status(send: &mut SendStream, link: &UplinkLink, classes: &Classes) -> Result<Infallible, SessionError> {
     let mut changes = link.status.clone();
+    let mut told = ReportsProgress::default();
+    let mut usage_told: Option<Instant> = None;
     loop {
         let mut status = changes.borrow_and_update().clone();
         status.software.clone_from(&link.software);
         status.streams = classes.iter().filter(|class| class.is_known()).map(|class| class.status()).collect();
         messages::write(send, &ToCloud::Status(status)).await?;
+        if let Some(reports) = &link.reports {
+            while let Some(lines) = reports.lines(&mut told) {
+                messages::write(send, &ToCloud::PluginLines(lines)).await?;
+            }
+            if usage_told.is_none_or(|told| told.elapsed() >= USAGE_INTERVAL) {
+                usage_told = Some(Instant::now());
+                while let Some(usage) = reports.usage(&mut told) {
+                    messages::write(send, &ToCloud::PluginUsage(usage)).await?;
+                }
+            }
+        }
         tokio::time::sleep(STATUS_GAP).await;
         tokio::select! {
             () = tokio::time::sleep(STATUS_INTERVAL - STATUS_GAP) => (),

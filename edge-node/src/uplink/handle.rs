@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::watch;
+use vehicle_runtime::PluginReports;
 
 /// A plugin that makes no progress for this long is given up.
 const FETCH_STALL_MAX: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ pub fn link(edge: EdgeId, software: String, status: watch::Receiver<EdgeStatus>)
     let (deployments, deployments_seen) = watch::channel(None);
     let (state, state_seen) = watch::channel(UplinkState::default());
     let (quic, quic_seen) = watch::channel(None);
-    let link = UplinkLink { edge, software, status, deployments, state, quic };
+    let link = UplinkLink { edge, software, status, reports: None, deployments, state, quic };
     (link, UplinkHandle { deployments: deployments_seen, state: state_seen, quic: quic_seen })
 }
 
@@ -35,6 +36,8 @@ pub struct UplinkLink {
     pub(super) software: String,
     /// What to tell the cloud; `software` and `streams` are filled in.
     pub(super) status: watch::Receiver<EdgeStatus>,
+    /// What to tell it of the rules here.
+    pub(super) reports: Option<PluginReports>,
     pub(super) deployments: watch::Sender<Option<DeploymentSet>>,
     state: watch::Sender<UplinkState>,
     quic: watch::Sender<Option<Connection>>,
@@ -100,6 +103,12 @@ pub enum FetchError {
 }
 
 impl UplinkLink {
+    /// The same, and the cloud is told what rules use and log.
+    #[must_use]
+    pub fn with_reports(self, reports: PluginReports) -> Self {
+        Self { reports: Some(reports), ..self }
+    }
+
     pub(super) fn set_connection(&self, connection: ConnectionState) {
         self.state.send_if_modified(|state| {
             let changed = state.connection != connection;

@@ -41,7 +41,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 const COMPLAIN_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// What goes to the cloud, a stream each.
-type Classes = [Arc<Progress>; 3];
+type Classes = [Arc<Progress>; 4];
 
 /// Connects to the cloud, again and again, until `shutdown`. When it returns nothing of it holds the logs any more.
 pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: CancellationToken) {
@@ -50,6 +50,7 @@ pub async fn run(config: UplinkConfig, logs: Logs, link: UplinkLink, shutdown: C
         Arc::new(Progress::new(EventClass::Telemetry, Stream::TELEMETRY, logs.telemetry.clone())),
         Arc::new(Progress::new(EventClass::Alerts, Stream::ALERTS, logs.events.clone())),
         Arc::new(Progress::new(EventClass::Billing, Stream::BILLING, logs.events.clone())),
+        Arc::new(Progress::new(EventClass::Audit, Stream::AUDIT, logs.events.clone())),
     ];
     let mut tasks = JoinSet::new();
     tasks.spawn(publish(link.clone(), classes.clone()));

@@ -1,10 +1,12 @@
 //! Deployments, with the real geofence where `cargo xtask build-plugins` has made it.
 
 use bytes::Bytes;
-use drover_edge::deployments::{Deployer, PluginFetch, PluginStore};
+use drover_edge::deployments::{EdgePlugins, PluginFetch, PluginStore};
 use drover_edge::uplink::FetchError;
-use event_log::MemoryLog;
-use fleet_wire::control::{DeploymentPhase, DeploymentSet, DeploymentSpec, DeploymentStatus};
+use event_log::{MemoryLog, Stream};
+use fleet_model::{Act, Depots, Place, Scope, Share, TrialMode};
+use fleet_wire::control::{DeploymentPhase, DeploymentSet, DeploymentSpec, DeploymentStatus, TrialSpec, TrialStatus};
+use fleet_wire::{AuditFrame, Frame};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use plugin_host::{Compiler, EngineConfig, PluginEngine, PluginHash};
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vehicle_runtime::{Logs, NoSink, Runtime, RuntimeConfig, system_clock};
+use vehicle_runtime::{AuditTrail, BudgetConfig, Deployer, Logs, NoSink, Runtime, RuntimeConfig, system_clock};
 
 /// A cloud that has some plugins, and may be out of reach.
 #[derive(Default)]
@@ -56,12 +58,18 @@ impl World {
     }
 
     async fn with(logs: Logs, store: Arc<PluginStore>) -> Self {
-        let config = RuntimeConfig { workers: 2, ..Default::default() };
-        let runtime =
-            Runtime::start(config, logs.clone(), Arc::new(NoSink), store.clone(), system_clock()).await.unwrap();
+        Self::with_budgets(logs, store, BudgetConfig::default()).await
+    }
+
+    async fn with_budgets(logs: Logs, store: Arc<PluginStore>, budgets: BudgetConfig) -> Self {
+        let config = RuntimeConfig { workers: 2, budgets, ..Default::default() };
+        let audit = AuditTrail::new(logs.events.clone(), system_clock(), "edge:depot-1");
+        let started = Runtime::start(config, logs.clone(), Arc::new(NoSink), store.clone(), system_clock(), audit);
+        let runtime = started.await.unwrap();
         let cloud = Arc::new(Cloud::default());
         let (wanted, seen) = watch::channel(None);
-        let (deployer, status) = Deployer::new(runtime.clone(), store.clone(), seen, cloud.clone());
+        let supply = EdgePlugins { store: store.clone(), fetch: cloud.clone() };
+        let (deployer, status) = Deployer::new(runtime.clone(), supply, seen);
         let shutdown = CancellationToken::new();
         tokio::spawn(deployer.run(shutdown.clone()));
         Self { runtime, cloud, wanted, status, shutdown, logs, store, generation: 0 }
@@ -87,6 +95,11 @@ fn spec(revision: u64, hash: &str, config: serde_json::Value) -> DeploymentSpec 
         plugin_name: "geofence".into(),
         plugin_version: "1.0.0".into(),
         config,
+        vehicles: Scope::ALL,
+        trial: None,
+        changes: 0,
+        depots: Depots::ALL,
+        place: Place::Edge,
     }
 }
 
@@ -131,6 +144,20 @@ async fn what_cannot_be_had_or_is_no_plugin_is_reported_as_refused() {
     assert_eq!(loading.state, DeploymentPhase::Loading);
     assert!(loading.error.unwrap().contains("asked for"));
     world.shutdown.cancel();
+    // What will not go better is an act; what is tried again is none yet.
+    let told = acts(&world.logs);
+    let refused: Vec<_> = told.iter().map(|act| (act.act.as_str(), act.revision.unwrap(), act.who.as_str())).collect();
+    assert_eq!(refused, [("deployment.refused", 2, "edge:depot-1"), ("deployment.refused", 3, "edge:depot-1")]);
+    assert!(told[0].reason.contains("no such plugin"), "{}", told[0].reason);
+}
+
+fn acts(logs: &Logs) -> Vec<Act> {
+    let blocks = logs.events.read(Stream::AUDIT, 0, usize::MAX).unwrap();
+    let frames = blocks.into_iter().map(|block| Frame::parse(block.bytes).unwrap().into_audit().unwrap());
+    let records = |frame: AuditFrame| -> Vec<Act> {
+        frame.block().records.iter().map(|record| record.to_record().unwrap().act).collect()
+    };
+    frames.flat_map(records).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,6 +182,68 @@ async fn the_running_version_stays_when_the_next_is_refused_and_comes_back_witho
     assert_eq!(world.status.borrow()[0].revision, 1, "from disk, without a word from the cloud");
     world.want(Vec::new());
     world.status.wait_for(Vec::is_empty).await.unwrap();
+    assert!(world.runtime.deployments().is_empty());
+    world.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_is_tried_in_the_shadow_then_as_a_canary_and_promoted_for_fewer_vehicles() {
+    let Some(wasm) = geofence() else { return };
+    let (mut world, _dir) = World::start().await;
+    let hash = PluginHash::of(&wasm).to_string();
+    world.cloud.plugins.lock().insert(hash.clone(), wasm);
+    let mut config = no_zones();
+    config["exit_buffer_m"] = 25.into();
+    let trial = |mode| TrialSpec {
+        revision: 2,
+        plugin_hash: hash.clone(),
+        plugin_name: "geofence".into(),
+        plugin_version: "1.0.0".into(),
+        config: config.clone(),
+        mode,
+    };
+    let share = Share::new(10).unwrap();
+    for mode in [TrialMode::Shadow, TrialMode::Canary { share }] {
+        world.want(vec![DeploymentSpec { trial: Some(trial(mode)), ..spec(1, &hash, no_zones()) }]);
+        let on_trial = |trial: &TrialStatus| trial.mode == mode && trial.state == DeploymentPhase::Active;
+        let status = world.reported(|status| status.trial.as_ref().is_some_and(on_trial)).await;
+        assert_eq!((status.revision, status.state, status.trial.unwrap().revision), (1, DeploymentPhase::Active, 2));
+    }
+    // A config that it refuses is not tried, and what runs stays.
+    let refused = TrialSpec { revision: 3, config: serde_json::json!({"zones": 5}), ..trial(TrialMode::Shadow) };
+    world.want(vec![DeploymentSpec { trial: Some(refused), ..spec(1, &hash, no_zones()) }]);
+    let is_refused = |trial: &TrialStatus| trial.revision == 3 && trial.state == DeploymentPhase::Refused;
+    let status = world.reported(|status| status.trial.as_ref().is_some_and(is_refused)).await;
+    assert!(status.trial.unwrap().error.unwrap().contains("/zones"));
+    assert_eq!(status.state, DeploymentPhase::Active);
+
+    let vehicles = Scope::only(["BUS-1".parse().unwrap()]);
+    world.want(vec![DeploymentSpec { vehicles: vehicles.clone(), ..spec(2, &hash, config.clone()) }]);
+    world.reported(|status| status.revision == 2 && status.state == DeploymentPhase::Active).await;
+    let running = &world.runtime.deployments()[0];
+    assert_eq!((&running.scope, &running.trial), (&vehicles, &None));
+    world.want(vec![spec(2, &hash, config.clone())]);
+    let mut changed = world.runtime.deployments_changed();
+    changed.wait_for(|()| world.runtime.deployments()[0].scope.is_all()).await.unwrap();
+    world.shutdown.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_have_more_memory_than_its_tenant_may_is_refused_with_the_budgets_name() {
+    let Some(wasm) = geofence() else { return };
+    let (first, _dir) = World::start().await;
+    first.shutdown.cancel();
+    first.runtime.shutdown().await.unwrap();
+    // Two workers, 16 MiB each.
+    let budgets = BudgetConfig { tenant_memory_mib: 31, ..BudgetConfig::default() };
+    let mut world = World::with_budgets(first.logs.clone(), first.store.clone(), budgets).await;
+    let hash = PluginHash::of(&wasm).to_string();
+    world.cloud.plugins.lock().insert(hash.clone(), wasm);
+    world.want(vec![spec(1, &hash, no_zones())]);
+    let refused = world.reported(|status| status.state == DeploymentPhase::Refused).await.error.unwrap();
+    assert!(refused.contains("32 MiB") && refused.contains("tenant_memory_mib allows 31"), "{refused}");
+    let recorded = acts(&world.logs);
+    assert!(recorded[0].act == "deployment.refused" && recorded[0].reason == refused, "{recorded:?}");
     assert!(world.runtime.deployments().is_empty());
     world.shutdown.cancel();
 }

@@ -10,7 +10,7 @@ use fleet_model::{AdmissionPolicy, Reading, Refusal, Sequence, Timestamp, Vehicl
 use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::packet::Packet;
 use std::sync::Arc;
-use vehicle_runtime::{Logs, NoPlugins, NoSink, Runtime, RuntimeConfig, system_clock};
+use vehicle_runtime::{AuditTrail, Logs, NoPlugins, NoSink, Runtime, RuntimeConfig, system_clock};
 
 /// A commit fails after admission has given out a sequence and remembered the reading. What the device sends again must
 /// be news, with the same sequence, or it would be acknowledged and lost.
@@ -113,7 +113,8 @@ impl Inside {
         let (telemetry, events) = (log(), log());
         let logs = Logs { telemetry: telemetry.clone(), events: events.clone() };
         let (config, clock) = (RuntimeConfig { workers: 1, ..Default::default() }, system_clock());
-        let started = Runtime::start(config, logs.clone(), Arc::new(NoSink), Arc::new(NoPlugins), clock.clone());
+        let audit = AuditTrail::new(logs.events.clone(), clock.clone(), "edge:depot-1");
+        let started = Runtime::start(config, logs.clone(), Arc::new(NoSink), Arc::new(NoPlugins), clock.clone(), audit);
         let runtime = started.await.unwrap();
         let policy = AdmissionPolicy::default();
         let parts = Parts { logs, runtime: runtime.clone(), policy, clock, counts: Arc::default() };

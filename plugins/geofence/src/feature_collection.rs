@@ -10,7 +10,7 @@ use serde::{Deserialize, de};
 use crate::corridor::{self, Stretch};
 use crate::ring::Ring;
 use crate::shape::{Circle, Polygon, Shape};
-use crate::terms::{self, Defaults};
+use crate::terms::{self, Defaults, Terms};
 use crate::zones::Named;
 
 /// Corners of all zones of a config: as many fit into 16 MiB with 15 digits each, text and all (tried: 14.9 MiB).
@@ -100,6 +100,7 @@ impl Feature {
         let geometry = self.geometry.ok_or_else(|| format!(" ({id:?}).geometry: is missing"))?;
         let shape = geometry.into_shape(&properties, defaults).map_err(|what| format!(" ({id:?}){what}"))?;
         let terms = terms::read(&properties.others, defaults).map_err(|what| format!(" ({id:?}){what}"))?;
+        let terms = (terms != Terms::default()).then(|| Box::new(terms));
         Ok(Named { id, shape, terms })
     }
 }

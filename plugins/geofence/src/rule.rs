@@ -48,6 +48,8 @@ impl Geofence {
 }
 
 impl Rule for Geofence {
+    const MIGRATES_FROM: &[u32] = &[1];
+
     fn describe() -> Description {
         // A rebuilt plugin may call itself by another version.
         let version = option_env!("DROVER_PLUGIN_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"));

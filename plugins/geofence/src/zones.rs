@@ -20,8 +20,8 @@ pub struct Named {
     pub id: String,
     /// Its area.
     pub shape: Shape,
-    /// What it asks.
-    pub terms: Terms,
+    /// What it asks, if anything: most of thousands of zones do not.
+    pub terms: Option<Box<Terms>>,
 }
 
 /// A zone's part that a way touches.
@@ -86,12 +86,13 @@ impl Zones {
         if let Some(pair) = named.windows(2).find(|pair| pair[0].id == pair[1].id) {
             return Err(format!("zones: more than one has the id {:?}", pair[0].id));
         }
-        let asked = |asks: fn(&Terms) -> bool| named.iter().any(|it| asks(&it.terms));
+        let asked = |asks: fn(&Terms) -> bool| named.iter().filter_map(|it| it.terms.as_deref()).any(asks);
         let have_conditions = asked(|terms| terms.altitudes.is_some() || terms.schedule.is_some());
         let have_dwell = asked(|terms| terms.dwell_ms.is_some());
         let have_limits = asked(|terms| terms.limit.is_some());
         let some_terms = have_conditions || have_dwell || have_limits;
-        let terms: Vec<Terms> = named.iter().filter(|_| some_terms).map(|it| it.terms).collect();
+        let terms_of = |it: &Named| it.terms.as_deref().copied().unwrap_or_default();
+        let terms: Vec<Terms> = named.iter().filter(|_| some_terms).map(terms_of).collect();
         let mut zones: Vec<Zone> = Vec::with_capacity(named.len());
         let mut parts = Vec::with_capacity(named.len());
         for Named { id, shape, .. } in named {

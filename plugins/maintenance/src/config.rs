@@ -208,6 +208,8 @@ pub(crate) struct WrittenRemainingLife {
     #[serde(default = "eight_samples")]
     pub(crate) min_samples: usize,
     pub(crate) warn_at: f64,
+    #[serde(default)]
+    pub(crate) repeat_every_samples: Option<u32>,
 }
 
 #[derive(Deserialize)]

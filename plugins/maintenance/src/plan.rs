@@ -278,6 +278,8 @@ fn remaining_life(at: &str, written: WrittenRemainingLife) -> Result<RemainingLi
         let signal = written.inputs.get(name).copied().or_else(|| Signal::by_name(name));
         signal.ok_or_else(|| format!("{at}.inputs.{name}: is missing: name the signal behind this input"))
     };
+    let repeat = written.repeat_every_samples;
+    let repeat = repeat.map(|samples| within(&format!("{at}.repeat_every_samples"), samples, 1, 10_000));
     Ok(RemainingLife {
         inputs: model.inputs().iter().map(signal).collect::<Result<_, _>>()?,
         model,
@@ -285,6 +287,7 @@ fn remaining_life(at: &str, written: WrittenRemainingLife) -> Result<RemainingLi
         sample_every_ms: positive_duration_ms(&format!("{at}.sample_every_s"), written.sample_every_s)?,
         min_samples: within(&format!("{at}.min_samples"), written.min_samples, 1, 10_000)? as u32,
         warn_at: within(&format!("{at}.warn_at"), written.warn_at, 0.0, 1e9)?,
+        repeat_every_samples: repeat.transpose()?,
         id: written.id,
     })
 }

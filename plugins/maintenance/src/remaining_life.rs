@@ -1,9 +1,10 @@
 //! Remaining life of a vehicle's part by a [`Model`] that the config carries.
 //!
 //! Readings are gathered into samples ([`crate::bucket`]); each sample takes the model further. What remains is told
-//! once, when it comes down to `warn_at`, with the confidence that it is really no more: that of [`confidence`] with the
-//! model's own error on units that it was not fitted on. It is told again only after it has been above `warn_at` by more
-//! than twice that error, which a model's wavering is not: the part was replaced.
+//! when it comes down to `warn_at`, with the confidence that it is really no more: that of [`confidence`] with the
+//! model's own error on units that it was not fitted on. That is told anew only after it has been above `warn_at` by more
+//! than twice that error, which a model's wavering is not: the part was replaced. Between the two it may be repeated, so
+//! that somebody can follow how it goes down.
 
 use crate::bucket::{Bucket, Mean};
 use crate::event::{Event, Kind, confidence, details};
@@ -28,6 +29,8 @@ pub struct RemainingLife {
     pub min_samples: u32,
     /// Remaining life that is told, in the model's unit.
     pub warn_at: f64,
+    /// While it is no more than that, it is told again at each sample whose number this divides. `None`: it is not.
+    pub repeat_every_samples: Option<u32>,
 }
 
 /// What a row remembers of it.
@@ -81,14 +84,13 @@ impl RemainingLife {
     fn predict(&self, memory: &mut Memory, now_ms: i64) -> Option<Event> {
         let samples = memory.life.samples();
         let remaining = self.model.remaining(&memory.life).filter(|_| samples >= self.min_samples)?;
-        if memory.told {
-            memory.told = remaining <= self.warn_at + 2.0 * self.model.rmse();
+        // The number of samples is remembered anyway, so a repeat needs no memory of its own.
+        let is_repeat = memory.told;
+        let repeats = self.repeat_every_samples.is_some_and(|every| samples.is_multiple_of(every));
+        memory.told = remaining <= if is_repeat { self.warn_at + 2.0 * self.model.rmse() } else { self.warn_at };
+        if remaining > self.warn_at || (is_repeat && !repeats) {
             return None;
         }
-        if remaining > self.warn_at {
-            return None;
-        }
-        memory.told = true;
         Some(Event {
             kind: Kind::Predicted,
             time_ms: now_ms,
@@ -140,12 +142,12 @@ mod tests {
             sample_every_ms: 1_000,
             min_samples: 2,
             warn_at: 20.0,
+            repeat_every_samples: None,
         }
     }
 
     /// Samples of one reading each; the index of the reading that told, and what remained.
-    fn told(values: &[f64]) -> Vec<(usize, f64)> {
-        let life = wear();
+    fn told(life: &RemainingLife, values: &[f64]) -> Vec<(usize, f64)> {
         let mut bytes = vec![0; life.bytes()];
         let mut told = Vec::new();
         for (index, &value) in values.iter().enumerate() {
@@ -160,7 +162,20 @@ mod tests {
 
     #[test]
     fn what_remains_is_told_once_until_it_was_clearly_more() {
-        assert_eq!(told(&[10.0, 19.0, 18.0, 30.0, 18.0, 31.0, 17.0, 0.0]), [(2, 19.0), (7, 17.0)]);
-        assert_eq!(told(&[30.0, f64::NAN, 30.0, 21.0, 22.0]), []);
+        let wear = wear();
+        assert_eq!(told(&wear, &[10.0, 19.0, 18.0, 30.0, 18.0, 31.0, 17.0, 0.0]), [(2, 19.0), (7, 17.0)]);
+        assert_eq!(told(&wear, &[30.0, f64::NAN, 30.0, 21.0, 22.0]), []);
+    }
+
+    #[test]
+    fn what_remains_may_be_repeated_while_it_is_little() {
+        let every = |samples| RemainingLife { repeat_every_samples: Some(samples), ..wear() };
+        // The first sample is one too few; the fourth is above what is told, but not by so much that it begins anew.
+        let values = [19.0, 18.0, 17.0, 25.0, 16.0, 15.0, 40.0, 14.0, 0.0];
+        let each = [(2, 18.0), (3, 17.0), (5, 16.0), (6, 15.0), (8, 14.0)];
+        assert_eq!(told(&every(1), &values), each);
+        // Told at once, whatever the number of samples, and then at the sixth and, being new, at the eighth.
+        assert_eq!(told(&every(3), &values), [(2, 18.0), (3, 17.0), (6, 15.0), (8, 14.0)]);
+        assert_eq!(told(&every(u32::MAX), &values), [(2, 18.0), (8, 14.0)]);
     }
 }

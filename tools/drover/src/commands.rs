@@ -1,13 +1,17 @@
 //! The subcommands, one per file.
 
 mod api_key;
+mod audit;
 mod dead_letters;
 mod deploy;
+mod deployment;
 mod events;
 mod plugin;
+mod promote;
 mod rollback;
 mod rollout;
 mod status;
+mod tag;
 mod vehicles;
 
 use crate::Connection;
@@ -23,17 +27,23 @@ pub(crate) enum Command {
     /// Make API keys
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
-    /// Write rules: begin, build, test, check, preview, sign, upload, list
+    /// Write rules and watch them: begin, build, test, check, preview, sign, upload, list, show, logs, cost
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Deploy a plugin with a config, or change a deployment
     Deploy(deploy::Deploy),
     /// Go back to what a deployment was before
     Rollback(rollback::Rollback),
+    Promote(promote::Promote),
+    Deployment(deployment::Show),
     /// Read events, or follow them as they come
     Events(events::Events),
+    /// Check the record of who did what
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// List vehicles with their last position
     Vehicles(vehicles::Vehicles),
+    Tag(tag::TagVehicle),
     /// Edges, how far behind they are, and what they run
     Status(status::Status),
     /// What an edge refused, and why
@@ -53,8 +63,12 @@ impl Command {
             Self::Plugin(command) => command.run(connection).await,
             Self::Deploy(command) => command.run(connection).await,
             Self::Rollback(command) => command.run(connection).await,
+            Self::Promote(command) => command.run(connection).await,
+            Self::Deployment(command) => command.run(connection).await,
             Self::Events(command) => command.run(connection).await,
+            Self::Audit(command) => command.run(connection).await,
             Self::Vehicles(command) => command.run(connection).await,
+            Self::Tag(command) => command.run(connection).await,
             Self::Status(command) => command.run(connection).await,
             Self::DeadLetters(command) => command.run(connection).await,
         }

@@ -22,10 +22,12 @@ Examples:
   drover plugin preview my-rule/my-rule.wasm --config zones.json --from -24h
   drover plugin upload geofence.wasm
   drover deploy zones --plugin geofence@1.0.0 --config zones.json
+  drover tag BUS-1 night-bus electric
   drover events --follow
   drover events --vehicle WAW-1000 --format ndjson > events.ndjson
   drover status
   drover rollback zones
+  drover audit verify
 
 Exit codes:
   0  done

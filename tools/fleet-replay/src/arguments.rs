@@ -30,8 +30,10 @@ Examples:
       --summary summary.json --acknowledged acknowledged.ndjson
 
 A recording is CSV or CSV.gz with a header. Columns, found by name: vehicle, lat, lon, and ts (seconds) or ts_ms;
-optional: speed_kmh, rpm, coolant_c, module_voltage_v, fuel_level_pct; raw_time (sent as it is where the time is empty);
-poll_first (rows are then played in the order of the polls, by vehicle within one; otherwise in file order).
+optional: altitude_m, heading_deg, accuracy_m, speed_kmh, odometer_m or odometer_km, engine_hours, rpm, coolant_c,
+module_voltage_v, fuel_level_pct, state_of_charge_pct, ignition (0 or 1), dtc (P0301;U0100, or none); raw_time (sent as
+it is where the time is empty); poll_first (rows are then played in the order of the polls, by vehicle within one;
+otherwise in file order). An empty cell says nothing.
 
 A lost connection is built up again, and everything not acknowledged is sent again in its order. A vehicle keeps to one
 session, so its readings arrive in order.
@@ -164,6 +166,15 @@ mod tests {
         assert_eq!(examples.len(), 4);
         for example in examples {
             Arguments::try_parse_from(example.split_whitespace()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_help_names_each_column() {
+        let columns = EXAMPLES.split("Columns, found by name").nth(1).unwrap();
+        let named: Vec<&str> = columns.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_').collect();
+        for (column, ..) in crate::recording::FIELDS {
+            assert!(named.contains(&column), "{column}");
         }
     }
 

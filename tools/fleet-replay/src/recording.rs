@@ -1,9 +1,8 @@
 //! Reads a recording: a CSV file, gzipped or not, whose columns are found by name.
 //!
-//! `vehicle`, `lat`, `lon` and one of `ts` (seconds) and `ts_ms` must be there; `speed_kmh`, `rpm`, `coolant_c`,
-//! `module_voltage_v` and `fuel_level_pct` may be; others are passed over. Rows are played in file order. A file with a
-//! column `poll_first` is one that was polled from a feed: it is played in the order of the polls, by vehicle within
-//! one.
+//! `vehicle`, `lat`, `lon` and one of `ts` (seconds) and `ts_ms` must be there; the others of [`FIELDS`] may be; what is
+//! in no list is passed over. Rows are played in file order. A file with a column `poll_first` is one that was polled
+//! from a feed: it is played in the order of the polls, by vehicle within one.
 //!
 //! What a device got wrong is kept as it was, so that the edge can refuse it: an empty time is sent as the text in
 //! `raw_time`, or not at all; an empty coordinate is left out. Coordinates are sent with the digits of the file.
@@ -11,6 +10,8 @@
 use crate::message::{Reading, Vehicle};
 use flate2::read::MultiGzDecoder;
 use fleet_model::{TenantId, VehicleId};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -24,8 +25,42 @@ const POLL_INTERVAL_MS: i64 = 11_000;
 const ROWS_MAX: usize = 50_000_000;
 /// The first bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// km/h in 1 m/s.
-const KMH_PER_MPS: f64 = 3.6;
+
+/// The columns that become a field of the reading, in the order in which they are sent: column, field, and how a cell
+/// is written there.
+pub(crate) const FIELDS: [(&str, &str, Cell); 16] = [
+    ("lat", "latitude", Cell::Number),
+    ("lon", "longitude", Cell::Number),
+    ("altitude_m", "altitude", Cell::Number),
+    ("heading_deg", "heading", Cell::Number),
+    ("accuracy_m", "horizontal_accuracy", Cell::Number),
+    ("speed_kmh", "speed", Cell::Divided(3.6)),
+    ("odometer_m", "odometer", Cell::Number),
+    ("odometer_km", "odometer", Cell::Divided(0.001)),
+    ("engine_hours", "engine_hours", Cell::Number),
+    ("rpm", "engine_speed", Cell::Number),
+    ("coolant_c", "engine_coolant_temperature", Cell::Number),
+    ("module_voltage_v", "battery_voltage", Cell::Number),
+    ("fuel_level_pct", "fuel_level", Cell::Number),
+    ("state_of_charge_pct", "state_of_charge", Cell::Number),
+    ("ignition", "ignition", Cell::Switch),
+    ("dtc", "dtc", Cell::Codes),
+];
+/// What a cell of trouble codes says when there is none; an empty one says nothing.
+const NO_CODES: &str = "none";
+
+/// How a cell is written into a reading.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cell {
+    /// With the digits of the file.
+    Number,
+    /// A number in another unit: what the field's unit is in the column's.
+    Divided(f64),
+    /// 0 or 1.
+    Switch,
+    /// Trouble codes with `;` between them, or [`NO_CODES`].
+    Codes,
+}
 
 /// Why a recording cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +69,8 @@ pub(crate) enum RecordingError {
     Read(#[from] std::io::Error),
     #[error("it has no column {missing}; its columns are: {found}")]
     MissingColumn { missing: &'static str, found: String },
+    #[error("it has two columns for {field}, {column} and another: leave one out")]
+    TwoColumns { field: &'static str, column: &'static str },
     #[error("line {line}: {problem}")]
     Row { line: u64, problem: String },
     #[error("{0}")]
@@ -122,13 +159,8 @@ struct Columns {
     ts_ms: Option<usize>,
     raw_time: Option<usize>,
     poll: Option<usize>,
-    latitude: usize,
-    longitude: usize,
-    speed_kmh: Option<usize>,
-    rpm: Option<usize>,
-    coolant_c: Option<usize>,
-    module_voltage_v: Option<usize>,
-    fuel_level_pct: Option<usize>,
+    /// Where each of [`FIELDS`] is that is there: place in the file, place in the list.
+    fields: Vec<(usize, usize)>,
 }
 
 impl Columns {
@@ -138,6 +170,17 @@ impl Columns {
             missing,
             found: header.iter().collect::<Vec<_>>().join(", "),
         };
+        for required in ["lat", "lon"] {
+            find(required).ok_or_else(|| missing(required))?;
+        }
+        let mut fields: Vec<(usize, usize)> = Vec::new();
+        for (number, (column, field, _)) in FIELDS.into_iter().enumerate() {
+            let Some(place) = find(column) else { continue };
+            if fields.iter().any(|(_, other)| FIELDS[*other].1 == field) {
+                return Err(RecordingError::TwoColumns { field, column });
+            }
+            fields.push((place, number));
+        }
         let (ts, ts_ms) = (find("ts"), find("ts_ms"));
         if ts.is_none() && ts_ms.is_none() {
             return Err(missing("ts (seconds) or ts_ms (milliseconds)"));
@@ -148,13 +191,7 @@ impl Columns {
             ts_ms,
             raw_time: find("raw_time"),
             poll: find("poll_first"),
-            latitude: find("lat").ok_or_else(|| missing("lat"))?,
-            longitude: find("lon").ok_or_else(|| missing("lon"))?,
-            speed_kmh: find("speed_kmh"),
-            rpm: find("rpm"),
-            coolant_c: find("coolant_c"),
-            module_voltage_v: find("module_voltage_v"),
-            fuel_level_pct: find("fuel_level_pct"),
+            fields,
         })
     }
 }
@@ -179,18 +216,14 @@ impl Row<'_> {
         } else {
             match columns.raw_time.map(|column| self.text(column)).filter(|text| !text.is_empty()) {
                 Some(text) => {
-                    let _ = write!(payload, "{{\"event_time\":{}", serde_json::Value::from(text));
+                    let _ = write!(payload, "{{\"event_time\":{}", Value::from(text));
                 }
                 None => payload.push('{'),
             }
         }
-        self.number(&mut payload, "latitude", "lat", Some(columns.latitude), None)?;
-        self.number(&mut payload, "longitude", "lon", Some(columns.longitude), None)?;
-        self.number(&mut payload, "speed", "speed_kmh", columns.speed_kmh, Some(KMH_PER_MPS))?;
-        self.number(&mut payload, "engine_speed", "rpm", columns.rpm, None)?;
-        self.number(&mut payload, "engine_coolant_temperature", "coolant_c", columns.coolant_c, None)?;
-        self.number(&mut payload, "battery_voltage", "module_voltage_v", columns.module_voltage_v, None)?;
-        self.number(&mut payload, "fuel_level", "fuel_level_pct", columns.fuel_level_pct, None)?;
+        for (place, number) in &columns.fields {
+            write_field(&mut payload, FIELDS[*number], self.text(*place))?;
+        }
         payload.push('}');
         let poll: i64 = match columns.poll {
             Some(column) => {
@@ -216,32 +249,32 @@ impl Row<'_> {
         }
         Ok(None)
     }
+}
 
-    /// Appends a field, divided by `divisor` if there is one, or nothing when the cell is empty.
-    fn number(
-        &self,
-        payload: &mut String,
-        field: &str,
-        name: &str,
-        column: Option<usize>,
-        divisor: Option<f64>,
-    ) -> Result<(), String> {
-        let Some(text) = column.map(|column| self.text(column)).filter(|text| !text.is_empty()) else { return Ok(()) };
-        let number: f64 = text.parse().map_err(|_| format!("{name} is {text:?}, not a number"))?;
-        if !payload.ends_with('{') {
-            payload.push(',');
-        }
-        let _ = match divisor {
-            _ if !number.is_finite() => write!(payload, "\"{field}\":{}", serde_json::Value::from(text)),
-            Some(divisor) => write!(payload, "\"{field}\":{}", number / divisor),
-            // The digits of the file, when JSON can write them.
-            None if serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok() => {
-                write!(payload, "\"{field}\":{text}")
-            }
-            None => write!(payload, "\"{field}\":{number}"),
-        };
-        Ok(())
+/// Appends a field, or nothing when its cell is empty.
+fn write_field(payload: &mut String, (column, field, cell): (&str, &str, Cell), text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
     }
+    if !payload.ends_with('{') {
+        payload.push(',');
+    }
+    let _ = write!(payload, "\"{field}\":");
+    let number = || text.parse::<f64>().map_err(|_| format!("{column} is {text:?}, not a number"));
+    let _ = match cell {
+        Cell::Number | Cell::Divided(_) if !number()?.is_finite() => write!(payload, "{}", Value::from(text)),
+        Cell::Divided(unit) => write!(payload, "{}", number()? / unit),
+        // The digits of the file, when JSON can write them.
+        Cell::Number if serde_json::from_str::<&RawValue>(text).is_ok() => write!(payload, "{text}"),
+        Cell::Number => write!(payload, "{}", number()?),
+        Cell::Switch => match text {
+            "0" | "1" => write!(payload, "{}", text == "1"),
+            _ => return Err(format!("{column} is {text:?}, not 0 or 1")),
+        },
+        Cell::Codes if text == NO_CODES => write!(payload, "[]"),
+        Cell::Codes => write!(payload, "{}", Value::from(text.split(';').map(str::trim).collect::<Vec<_>>())),
+    };
+    Ok(())
 }
 
 #[cfg(test)]
@@ -273,6 +306,39 @@ mod tests {
                 "{\"event_time_ms\":1711293780826,\"latitude\":-0.10,\"longitude\":12.350}",
             ]
         );
+    }
+
+    #[test]
+    fn whatever_a_reading_can_carry_has_a_column() {
+        let sent = payloads(
+            "vehicle,ts_ms,lat,lon,odometer_km,altitude_m,heading_deg,accuracy_m,engine_hours,state_of_charge_pct,\
+             ignition,dtc\n\
+             a,1,1,2,12.345,8.25,270,3.5,1200.1,55,1,P0301;U0100\na,2,1,2,,,,,,,0,none\n",
+        );
+        assert_eq!(
+            sent,
+            [
+                "{\"event_time_ms\":1,\"latitude\":1,\"longitude\":2,\"altitude\":8.25,\"heading\":270,\
+                 \"horizontal_accuracy\":3.5,\"odometer\":12345,\"engine_hours\":1200.1,\"state_of_charge\":55,\
+                 \"ignition\":true,\"dtc\":[\"P0301\",\"U0100\"]}",
+                "{\"event_time_ms\":2,\"latitude\":1,\"longitude\":2,\"ignition\":false,\"dtc\":[]}",
+            ]
+        );
+        assert_eq!(
+            payloads("vehicle,ts_ms,lat,lon,odometer_m\na,1,1,2,1609.344\n"),
+            ["{\"event_time_ms\":1,\"latitude\":1,\"longitude\":2,\"odometer\":1609.344}"]
+        );
+    }
+
+    /// What the edge takes is told by its schema.
+    #[test]
+    fn the_schema_of_readings_has_each_field_and_no_other() {
+        let schema: Value = serde_json::from_str(include_str!("../../../docs/reading.schema.json")).unwrap();
+        let known = schema["$defs"]["reading"]["properties"].as_object().unwrap();
+        let mut fields: Vec<&str> = FIELDS.iter().map(|(_, field, _)| *field).collect();
+        fields.extend(["vehicle", "event_time", "event_time_ms"]);
+        assert!(fields.iter().all(|field| known.contains_key(*field)), "{fields:?}");
+        assert!(known.keys().all(|field| fields.contains(&field.as_str())), "{known:?}");
     }
 
     #[test]
@@ -317,6 +383,8 @@ mod tests {
             ("vehicle,ts,lat,lon\nA,1,2,x\n", "line 2: lon is \"x\", not a number"),
             ("vehicle,ts,lat,lon\nA,1,2\n", "line 2: it has 3 cells, the header has 4"),
             ("vehicle,ts,lat,lon\na/b,1,2,3\n", "line 2: vehicle contains '/'"),
+            ("vehicle,ts,lat,lon,ignition\nA,1,2,3,on\n", "line 2: ignition is \"on\", not 0 or 1"),
+            ("vehicle,ts,lat,lon,odometer_km,odometer_m\n", "it has two columns for odometer, odometer_km and another"),
             ("vehicle,ts,lat,lon,poll_first\nA,1,2,3,now\n", "line 2: poll_first is \"now\", not a whole number"),
         ] {
             let error = read(csv).unwrap_err().to_string();

@@ -122,7 +122,7 @@ fn build_from_rust_src(work: &Path, libraries: &Path) -> Result<()> {
     cargo.current_dir(&library);
     cargo.args(["build", "--quiet", "--release", "--target", TARGET]);
     cargo.arg("--manifest-path").arg(&manifest).arg("--target-dir").arg(&build);
-    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zforce-unstable-if-unmarked");
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes");
     cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
     let log = work.join("rust-src-build.log");
     cargo.stderr(File::create(&log)?);

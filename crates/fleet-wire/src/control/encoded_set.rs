@@ -4,7 +4,6 @@ use super::{ControlError, DeploymentSpec, prefix};
 #[cfg(doc)]
 use super::{DeploymentSet, ToEdge};
 use bytes::Bytes;
-use fleet_model::TenantId;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -43,10 +42,10 @@ pub struct EncodedSet {
 }
 
 impl EncodedSet {
-    /// Revisions only grow and nothing is removed: their sum counts changes, across restarts too.
+    /// Changes only grow and nothing is removed: their sum counts all changes, across restarts too.
     #[must_use]
     pub fn new(deployments: Vec<Arc<EncodedSpec>>) -> Self {
-        Self { generation: deployments.iter().map(|spec| spec.revision).sum(), deployments }
+        Self { generation: deployments.iter().map(|spec| spec.changes).sum(), deployments }
     }
 
     /// The set with `spec` in the place of what had its tenant and name, or added.
@@ -61,10 +60,10 @@ impl EncodedSet {
         Self::new(deployments)
     }
 
-    /// The part of it that is for these tenants.
+    /// Those of them that are wanted.
     #[must_use]
-    pub fn only(&self, wanted: impl Fn(&TenantId) -> bool) -> Self {
-        Self::new(self.deployments.iter().filter(|spec| wanted(&spec.tenant)).cloned().collect())
+    pub fn only(&self, wanted: impl Fn(&DeploymentSpec) -> bool) -> Self {
+        Self::new(self.deployments.iter().filter(|spec| wanted(spec)).cloned().collect())
     }
 
     /// Whether both hold the very same deployments: cheap, and never wrongly true.

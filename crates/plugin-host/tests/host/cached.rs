@@ -61,3 +61,13 @@ fn a_damaged_entry_is_compiled_again() {
     works(&engine, &wasm);
     assert_eq!(engine.figures(), EngineFigures { compiles: 1, cache_hits: 1 });
 }
+
+#[test]
+fn what_is_refused_leaves_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(dir.path());
+    let wasm = Guest { describe_first: "unreachable".into(), ..Guest::default() }.component();
+    engine.load(&wasm).unwrap_err();
+    assert_eq!(engine.figures().compiles, 1, "it was refused after it had been compiled");
+    assert!(entries(dir.path()).is_empty());
+}

@@ -1,4 +1,4 @@
-//! Small components written in WebAssembly text and wrapped against the released `wit/v1`: what they do wrong, no
+//! Small components written in WebAssembly text and wrapped against the newest of `wit/`: what they do wrong, no
 //! compiler of a real language lets them do.
 
 use plugin_host::{Compiler, ConfiguredPlugin, EngineConfig, InstanceLimits, Plugin, PluginEngine, Position};
@@ -7,12 +7,13 @@ use std::fmt::Write as _;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 /// The contract, as released.
-pub(crate) const WIT: &str = include_str!("../../../../wit/v1/plugin.wit");
+pub(crate) const WIT: &str = include_str!("../../../../wit/v1.1/plugin.wit");
 
 /// Places in the guest's memory.
-const SUBJECT_AT: u32 = 256;
+pub(crate) const SUBJECT_AT: u32 = 256;
 const NAME_AT: u32 = 1_024;
 const VERSION_AT: u32 = 1_100;
+const MIGRATES_FROM_AT: u32 = 1_200;
 const SCHEMA_AT: u32 = 2_048;
 /// Where answers are built.
 pub(crate) const ANSWER_AT: u32 = 64;
@@ -31,6 +32,8 @@ pub(crate) struct Guest {
     pub(crate) schema: Value,
     pub(crate) state_version: u32,
     pub(crate) row_bytes: u32,
+    /// It migrates from state version 1 on, so many versions.
+    pub(crate) migrates_from: u32,
     /// More imports.
     pub(crate) imports: String,
     /// More memories, tables and functions.
@@ -55,6 +58,7 @@ impl Default for Guest {
             schema: json!({"type": "object"}),
             state_version: 1,
             row_bytes: 8,
+            migrates_from: 0,
             imports: String::new(),
             extra: String::new(),
             describe_first: String::new(),
@@ -150,13 +154,17 @@ impl Guest {
             text
         });
         let Self { imports, extra, describe_first, configure, migrate, evaluate, state_version, row_bytes, .. } = self;
+        let migrates_from = self.migrates_from;
+        let state_versions: String =
+            (1..=migrates_from).map(|version| format!("\\{version:02x}\\00\\00\\00")).collect();
         let (name_len, version_len, schema_len) = (self.name.len(), self.version.len(), schema.len());
         let text = format!(
             r#"(module
-              (import "drover:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))
+              (import "drover:plugin/log@1.1.0" "write" (func $log (param i32 i32 i32)))
               {imports}
               (memory (export "memory") 2)
               {extra}
+              (data (i32.const {MIGRATES_FROM_AT}) "{state_versions}")
               (global $top (mut i32) (i32.const {heap_at}))
               {data}
               (func (export "cabi_realloc") (param $old i32) (param $old_len i32) (param $align i32) (param $len i32)
@@ -170,7 +178,7 @@ impl Guest {
                 (if (i32.gt_s (local.get $pages) (i32.const 0))
                   (then (if (i32.lt_s (memory.grow (local.get $pages)) (i32.const 0)) (then unreachable))))
                 (local.get $at))
-              (func (export "drover:plugin/rule@1.0.0#describe") (result i32)
+              (func (export "drover:plugin/rule@1.1.0#describe") (result i32)
                 {describe_first}
                 (i32.store (i32.const {ANSWER_AT}) (i32.const {NAME_AT}))
                 (i32.store offset=4 (i32.const {ANSWER_AT}) (i32.const {name_len}))
@@ -182,14 +190,18 @@ impl Guest {
                 (i32.store offset=28 (i32.const {ANSWER_AT}) (i32.const {SCHEMA_AT}))
                 (i32.store offset=32 (i32.const {ANSWER_AT}) (i32.const {schema_len}))
                 (i32.const {ANSWER_AT}))
-              (func (export "drover:plugin/rule@1.0.0#configure") (param $config i32) (param $config_len i32)
+              (func (export "drover:plugin/rule@1.1.0#configure") (param $config i32) (param $config_len i32)
                 (result i32) {configure})
-              (func (export "drover:plugin/rule@1.0.0#migrate")
+              (func (export "drover:plugin/rule@1.1.0#migrates-from") (result i32)
+                (i32.store (i32.const {ANSWER_AT}) (i32.const {MIGRATES_FROM_AT}))
+                (i32.store offset=4 (i32.const {ANSWER_AT}) (i32.const {migrates_from}))
+                (i32.const {ANSWER_AT}))
+              (func (export "drover:plugin/rule@1.1.0#migrate")
                 (param $from i32) (param $row_bytes i32) (param $rows i32) (param $rows_len i32) (result i32) {migrate})
-              (func (export "drover:plugin/rule@1.0.0#evaluate")
+              (func (export "drover:plugin/rule@1.1.0#evaluate")
                 (param $positions i32) (param $count i32) (param $rows i32) (param $rows_len i32) (result i32)
                 {evaluate})
-              (func (export "cabi_post_drover:plugin/rule@1.0.0#evaluate") (param i32)
+              (func (export "cabi_post_drover:plugin/rule@1.1.0#evaluate") (param i32)
                 (global.set $top (i32.const {heap_at})))
             )"#
         );

@@ -5,6 +5,7 @@ use crate::guest::{
 };
 use plugin_host::{ConfigError, ConfiguredPlugin, EvaluateError, InstanceLimits, InstantiateError, LoadError};
 use serde_json::json;
+use std::time::Duration;
 
 /// The limit on time where something endless meets it and something well-behaved must not, on a busy machine, milliseconds.
 const BUSY_MS_MAX: u64 = 2_000;
@@ -40,6 +41,23 @@ fn ends_in(evil: &str, limits: InstanceLimits) -> EvaluateError {
 fn an_endless_loop_is_timed_out() {
     let limits = InstanceLimits { batch_ms_max: BUSY_MS_MAX, ..limits() };
     assert_eq!(ends_in(FOREVER, limits), EvaluateError::TimedOut);
+}
+
+/// However the machine divides its cores: what counts is the time that the guest had.
+#[test]
+fn an_instance_may_be_given_less_time_than_the_limit_and_a_start_too() {
+    let plugin = configured(evil_for_one(FOREVER), InstanceLimits { batch_ms_max: u64::from(u32::MAX), ..limits() });
+    let mut instance = plugin.instantiate().unwrap();
+    instance.allow(Duration::from_millis(5));
+    assert_eq!(instance.evaluate(&positions(1), &[0; 8]), Err(EvaluateError::TimedOut));
+
+    let slow = "(local $i i32) (loop $again
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $i) (i32.const 200000000))))";
+    let guest = Guest { configure: format!("{slow} {}", Guest::default().configure), ..Guest::default() };
+    let plugin = engine_with(limits()).load(&guest.component()).unwrap().configure(&json!({})).unwrap();
+    let refused = plugin.instantiate_within(Duration::from_millis(1)).err();
+    assert_eq!(refused, Some(InstantiateError::TimedOut));
 }
 
 #[test]
@@ -130,6 +148,32 @@ fn event_time(ms: i64) -> String {
     format!("(i64.store offset=8 (i32.const {PROPOSALS_AT}) (i64.const {ms}))")
 }
 
+/// Gives the first proposal another value.
+fn value(value: &str) -> String {
+    format!("(f64.store offset=16 (i32.const {PROPOSALS_AT}) (f64.const {value}))")
+}
+
+#[test]
+fn a_value_that_is_none_is_passed_on_as_nan() {
+    let body = format!("{} {} {}", proposal(0, 1), value("nan"), answer(1));
+    let outcome = configured(body, limits()).instantiate().unwrap().evaluate(&positions(1), &[0; 8]).unwrap();
+    assert!(outcome.proposals[0].value.is_nan());
+}
+
+#[test]
+fn a_flood_of_events_ends_the_call() {
+    // As many as its memory holds; and a million, which it does not.
+    let many = "(drop (memory.grow (i32.const 230)))";
+    for count in [300_000, 1_000_000] {
+        let error = ends_in(&format!("{many} (return {})", answer(count)), limits());
+        let is_told = match count {
+            300_000 => matches!(error, EvaluateError::TooMuchOutput(_)),
+            _ => matches!(error, EvaluateError::Trapped(_)),
+        };
+        assert!(is_told, "{count}: {error}");
+    }
+}
+
 #[test]
 fn a_malformed_answer_is_refused_whole_and_the_instance_lives() {
     for (body, wrong) in [
@@ -139,6 +183,8 @@ fn a_malformed_answer_is_refused_whole_and_the_instance_lives() {
         (format!("{} {} {}", proposal(0, 1), event_time(i64::MIN), answer(1)), "its time -9223372036854775808"),
         (format!("{} {} {}", proposal(0, 1), event_time(i64::MAX), answer(1)), "its time 9223372036854775807"),
         (format!("{} {} {}", proposal(0, 1), details(2), answer(1)), "it has details"),
+        (format!("{} {} {}", proposal(0, 1), value("inf"), answer(1)), "its value is inf"),
+        (format!("{} {} {}", proposal(0, 1), value("-inf"), answer(1)), "its value is -inf"),
         (answer_with(0, "(local.get $rows)", "(i32.const 7)"), "7 bytes"),
     ] {
         let mut instance = configured(body, limits()).instantiate().unwrap();

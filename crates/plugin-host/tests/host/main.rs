@@ -3,6 +3,7 @@
 
 mod answers;
 mod cached;
+mod contracts;
 mod geofence;
 mod guest;
 mod hostile;

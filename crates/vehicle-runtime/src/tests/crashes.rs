@@ -3,8 +3,9 @@
 use super::fleet::{Admitted, recording};
 use super::model::expected;
 use super::native_rule::Counting;
-use super::world::{World, block_on, deploy};
+use super::world::{World, block_on, counts, deploy, try_out};
 use crate::runtime::Runtime;
+use fleet_model::{Share, TrialMode};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -21,6 +22,13 @@ enum Incident {
     Settle,
     /// Another version of the rule, with the same state.
     Deploy,
+    /// Another version in the shadow of what is live.
+    Shadow,
+    /// What is on trial, or else another version, decides for a part of the vehicles.
+    Canary(u8),
+    EndTrial,
+    /// What is on trial becomes live.
+    Promote,
     Shutdown,
 }
 
@@ -32,6 +40,10 @@ fn incident() -> impl Strategy<Value = Incident> {
         2 => Just(Incident::Checkpoint),
         1 => Just(Incident::Settle),
         2 => Just(Incident::Deploy),
+        1 => Just(Incident::Shadow),
+        2 => (1..101_u8).prop_map(Incident::Canary),
+        1 => Just(Incident::EndTrial),
+        1 => Just(Incident::Promote),
         1 => Just(Incident::Shutdown),
     ]
 }
@@ -76,6 +88,25 @@ async fn run(world: &mut World, recording: &[Admitted], blocks: &[(usize, Incide
                 version = (version + 1).min(99);
                 deploy(&runtime, u64::from(version), Counting::version(version)).await.unwrap();
             }
+            Incident::Shadow => {
+                version = (version + 1).min(99);
+                try_out(&runtime, version, TrialMode::Shadow).await;
+            }
+            Incident::Canary(percent) => {
+                let share = Share::new(*percent).unwrap();
+                try_out(&runtime, version, TrialMode::Canary { share }).await;
+            }
+            Incident::EndTrial => {
+                let (tenant, name) = counts();
+                runtime.end_trial(&tenant, &name).await.unwrap();
+            }
+            Incident::Promote => {
+                if let Some(trial) = runtime.deployments()[0].trial.clone() {
+                    let version = u8::try_from(trial.id.revision).unwrap();
+                    deploy(&runtime, trial.id.revision, Counting::version(version)).await.unwrap();
+                    assert_eq!(runtime.deployments()[0].trial, None);
+                }
+            }
             Incident::Shutdown => {
                 runtime.shutdown().await.unwrap();
                 runtime = restart(world, runtime, workers).await;
@@ -88,7 +119,7 @@ async fn run(world: &mut World, recording: &[Admitted], blocks: &[(usize, Incide
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn the_events_do_not_depend_on_workers_or_blocks(

@@ -65,6 +65,7 @@ async fn a_crash_in_the_zone_neither_loses_nor_doubles_an_enter() {
             revision: 1,
             config: config(),
             plugin: plugin.configure(&config()).unwrap(),
+            scope: fleet_model::Scope::ALL,
         };
         runtime.deploy(deployment).await.unwrap();
         for (turn, block) in recording.chunks(12).enumerate() {

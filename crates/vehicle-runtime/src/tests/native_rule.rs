@@ -17,8 +17,12 @@ pub(crate) struct Counting {
     /// Sequences on which it traps, of any vehicle.
     pub poison: BTreeSet<u64>,
     pub migrates: bool,
+    /// Proposes an event for every so-manieth.
+    pub every: u32,
     /// While it is set, no instance can be made: the machine has no memory for one.
     pub no_memory: Arc<AtomicBool>,
+    /// What an instance may have.
+    pub memory_bytes_max: u64,
 }
 
 impl Counting {
@@ -30,7 +34,14 @@ impl Counting {
             state_version: 1,
             row_bytes: 4,
         };
-        Self { facts, poison: BTreeSet::new(), migrates: false, no_memory: Arc::default() }
+        Self {
+            facts,
+            poison: BTreeSet::new(),
+            migrates: false,
+            every: EVERY,
+            no_memory: Arc::default(),
+            memory_bytes_max: 0,
+        }
     }
 
     /// Rows of eight bytes, read from rows of four.
@@ -44,6 +55,11 @@ impl Counting {
 
     pub(crate) fn poisoned(version: u8, sequences: &[u64]) -> Self {
         Self { poison: sequences.iter().copied().collect(), ..Self::version(version) }
+    }
+
+    /// Proposes half as often.
+    pub(crate) fn lazy(version: u8) -> Self {
+        Self { every: 2 * EVERY, ..Self::version(version) }
     }
 
     /// Fails on whatever it is shown.
@@ -64,6 +80,10 @@ impl RuleSource for Counting {
     fn start(&self) -> Result<Box<dyn Rule>, String> {
         if self.no_memory.load(Ordering::Relaxed) { Err("no memory".into()) } else { Ok(Box::new(self.clone())) }
     }
+
+    fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max
+    }
 }
 
 impl Rule for Counting {
@@ -78,7 +98,7 @@ impl Rule for Counting {
             let row = &mut rows[at..at + 4];
             let count = u32::from_le_bytes(row.try_into().unwrap()) + 1;
             row.copy_from_slice(&count.to_le_bytes());
-            if count.is_multiple_of(EVERY) {
+            if count.is_multiple_of(self.every) {
                 proposals.push(Proposal {
                     position: index as u32,
                     kind: EventKind::GeofenceEntered,

@@ -161,7 +161,7 @@ async fn a_change_that_comes_first_is_not_rolled_back() {
     tokio::task::yield_now().await;
     let breaker = tokio::spawn({
         let runtime = runtime.clone();
-        async move { runtime.core.stop_failing(&counts(), failing).await }
+        async move { runtime.core.stop_failing(&counts(), failing, "it failed").await }
     });
     // Both wait in this order, which is kept.
     tokio::task::yield_now().await;

@@ -3,6 +3,7 @@
 use super::fleet::{self, Admitted};
 use super::model::Result;
 use super::native_rule::{Counting, Shelf};
+use crate::audit::AuditTrail;
 use crate::config::{Clock, Logs, RuntimeConfig};
 use crate::deployment::{DeploymentState, SwapReport};
 use crate::error::DeployError;
@@ -11,8 +12,9 @@ use crate::plugin::RuleFinder;
 use crate::runtime::{Parts, Runtime, StateSink};
 use crate::swap::Change;
 use crate::worker::Fault;
-use event_log::{Append, Commit, MemoryLog, Offset, Stream};
-use fleet_model::{EventId, Timestamp, VehicleName, VehicleState};
+use event_log::{Append, Commit, EventLog, MemoryLog, Offset, Stream};
+use fleet_model::audit::{Act, Chain};
+use fleet_model::{EventId, Scope, Timestamp, TrialMode, VehicleName, VehicleState};
 use fleet_wire::{Frame, ReadingFrame};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -41,7 +43,12 @@ pub(crate) struct World {
 
 /// Checkpoints only when a test asks for one.
 pub(crate) fn config(workers: usize) -> RuntimeConfig {
-    RuntimeConfig { workers, checkpoint_readings: u64::MAX, checkpoint_interval_s: 1_000_000, passivate_after_s: 600 }
+    RuntimeConfig {
+        workers,
+        checkpoint_readings: u64::MAX,
+        checkpoint_interval_s: 1_000_000,
+        ..RuntimeConfig::default()
+    }
 }
 
 impl World {
@@ -63,7 +70,8 @@ impl World {
         let now = self.now_ms.clone();
         let clock: Clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
         let sink: Arc<dyn StateSink> = self.seen.clone();
-        let parts = Parts { sink, finder: self.finder.clone(), clock, fault: self.fault.clone() };
+        let audit = AuditTrail::new(self.logs.events.clone(), clock.clone(), "edge:depot-1");
+        let parts = Parts { sink, finder: self.finder.clone(), clock, audit, fault: self.fault.clone() };
         Runtime::start_with(self.config.clone(), self.logs.clone(), parts).await
     }
 
@@ -126,6 +134,22 @@ impl World {
     }
 }
 
+/// The acts of a log, in its order; their chains hold.
+pub(crate) fn acts(log: &dyn EventLog) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let mut chains: BTreeMap<_, Chain> = BTreeMap::new();
+    for block in log.read(Stream::AUDIT, 0, usize::MAX).unwrap() {
+        let frame = Frame::parse(block.bytes).unwrap().into_audit().unwrap();
+        assert_eq!((frame.header().first_offset, frame.header().epoch), (block.first, log.epoch()));
+        for record in frame.block().records.iter() {
+            let record = record.to_record().unwrap();
+            chains.entry(record.act.tenant.clone()).or_default().follow(&record).unwrap();
+            acts.push(record.act);
+        }
+    }
+    acts
+}
+
 /// An event as it was found.
 #[derive(Debug, Clone)]
 pub(crate) struct Written {
@@ -142,7 +166,22 @@ pub(crate) async fn deploy(
     revision: u64,
     version: Counting,
 ) -> std::result::Result<SwapReport, DeployError> {
-    runtime.core.change(Change::to(counts(), revision, serde_json::json!({}), version.source())).await
+    runtime.core.change(Change::to(counts(), revision, serde_json::json!({}), version.source(), Scope::ALL)).await
+}
+
+/// Tries a version of the counting rule beside what [`deploy`] deployed.
+pub(crate) async fn try_out(runtime: &Runtime, version: u8, mode: TrialMode) {
+    try_rule(runtime, version.into(), Counting::version(version), mode).await.unwrap();
+}
+
+/// The same with a rule of one's own.
+pub(crate) async fn try_rule(
+    runtime: &Runtime,
+    revision: u64,
+    rule: Counting,
+    mode: TrialMode,
+) -> std::result::Result<(), DeployError> {
+    runtime.core.try_out(&counts(), revision, serde_json::json!({}), rule.source(), mode).await
 }
 
 /// What [`deploy`] deploys.

@@ -5,9 +5,12 @@ use super::migration;
 use super::plugin_stage::Deployed;
 use super::supervisor::Shard;
 use crate::keys::DeploymentKey;
+use crate::leash::{MIGRATE_CPU_MS_MAX, SEARCH_CPU_MS_MAX, TENANT_FAILING_CPU_MS_MAX};
 use crate::plugin::Rule;
 use fleet_model::{Timestamp, VehicleKey, VehicleName, VehicleState};
+use plugin_host::thread_cpu_time;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Shard {
     /// Does a job that is no block. Whoever waits for its answer may have gone.
@@ -106,19 +109,30 @@ impl Shard {
     fn migrate(&mut self, key: &DeploymentKey, mut rule: Box<dyn Rule>, row_bytes: u32) -> Result<(), String> {
         let Some(deployed) = self.deployed.get_mut(key) else { return Err("nothing runs under this name".into()) };
         let from = deployed.store.shape.state_version;
-        let rows = migration::migrate(rule.as_mut(), from, &deployed.store.rows, row_bytes)?;
-        deployed.migrated = Some((rule, rows));
+        let (now, begun) = ((self.shared.clock)(), thread_cpu_time());
+        let is_out = deployed.ledger.tenant_leash.lock().is_out(now, TENANT_FAILING_CPU_MS_MAX);
+        let cpu_max = Duration::from_millis(if is_out { SEARCH_CPU_MS_MAX } else { MIGRATE_CPU_MS_MAX });
+        let migrated = migration::migrate(rule.as_mut(), from, &deployed.store.rows, row_bytes, cpu_max);
+        if migrated.is_err() {
+            let cpu = thread_cpu_time().saturating_sub(begun);
+            deployed.ledger.tenant_leash.lock().lose(now, cpu);
+        }
+        deployed.migrated = Some((rule, migrated?));
         Ok(())
     }
 
-    fn swap(&mut self, Swap { activation, rows, behind, done }: Swap) {
+    fn swap(&mut self, Swap { activation, rows, trial, behind, done }: Swap) {
         let key = activation.key.clone();
+        let ledger = self.ledger(&key.0);
         match (self.deployed.get_mut(&key), rows) {
             (Some(deployed), rows) => deployed.swap(activation, rows, behind),
             (None, RowsChange::Keep(rule) | RowsChange::Restore(rule) | RowsChange::Zero(rule)) => {
-                self.deployed.insert(key, Deployed::new(activation, rule, behind));
+                self.deployed.insert(key.clone(), Deployed::new(activation, rule, behind, ledger, false));
             }
-            (None, RowsChange::Migrated) => {}
+            (None, RowsChange::Same | RowsChange::Migrated) => {}
+        }
+        if let Some(deployed) = self.deployed.get_mut(&key) {
+            deployed.change_trial(trial, |number| self.table[number as usize].name.key);
         }
         let _ = done.send(());
     }

@@ -5,6 +5,7 @@ use crate::deployment::{Activation, RowsShape};
 use crate::keys::DeploymentKey;
 use crate::plugin::Rule;
 use crate::progress::OpenPart;
+use crate::trial::TrialPart;
 use crate::work_block::WorkBlock;
 use event_log::Snapshot;
 use fleet_model::{Timestamp, VehicleKey, VehicleName, VehicleState};
@@ -57,6 +58,7 @@ pub(crate) struct PartOfBlock {
 pub(crate) struct Swap {
     pub activation: Arc<Activation>,
     pub rows: RowsChange,
+    pub trial: TrialChange,
     /// The rows that a rollback from here takes up again, when they are others than these.
     pub behind: Option<RowsShape>,
     pub done: oneshot::Sender<()>,
@@ -65,6 +67,8 @@ pub(crate) struct Swap {
 /// What becomes of the rows in a swap, with the instance that was made before the barrier; none is made for a
 /// suspended activation.
 pub(crate) enum RowsChange {
+    /// They go on as they are, and so does the instance: the rule that is live stays.
+    Same,
     /// They go on as they are.
     Keep(Option<Box<dyn Rule>>),
     /// Those that were replaced are taken up again.
@@ -73,6 +77,30 @@ pub(crate) enum RowsChange {
     Zero(Option<Box<dyn Rule>>),
     /// Those that `Migrate` made, with its instance.
     Migrated,
+}
+
+/// What becomes of what is tried beside the live rule.
+pub(crate) struct TrialChange {
+    /// The live rule reads the rows of the trial that ran so far: a vehicle that is its again goes on with them.
+    pub rows_go_back: bool,
+    /// What is tried from here on, its instance, and where rows of vehicles come from that it has not decided for.
+    pub runs: Option<TrialRun>,
+}
+
+/// A trial on one worker.
+pub(crate) type TrialRun = (TrialPart, Option<Box<dyn Rule>>, TrialRows);
+
+/// How a rule on trial begins with a vehicle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrialRows {
+    /// With its own: the trial goes on as it was, for vehicles that it knows.
+    Kept,
+    /// With the row of the live rule.
+    Copied,
+    /// With what `Migrate` made of it.
+    Migrated,
+    /// At zero: it is another plugin's.
+    Zero,
 }
 
 /// What changed in a worker since the last checkpoint. Encoded elsewhere.

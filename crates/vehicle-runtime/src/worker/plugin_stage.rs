@@ -1,20 +1,24 @@
 //! What rules make of the readings that were applied: proposals become events, rows are taken over.
 
 use super::batch::Batch;
+use super::hold_up::Purpose;
 use super::job::RowsChange;
 use super::rows::{RowStore, ShapedRows};
+use super::trial::OnTrial;
 use super::{Produced, Shared, Trouble, TroubleKind};
 use crate::dead_letter::STAGE_PLUGIN;
 use crate::deployment::{Activation, RowsShape};
+use crate::leash::Leash;
+use crate::metering::{EVENT_BYTES, Ledger, Meter, Proposed};
 use crate::metrics::Metrics;
 use crate::plugin::{Rule, RuleError};
 use crate::poison_letter::poison_letter;
 use crate::trace::TracedReading;
 use fleet_model::event::TraceContext;
-use fleet_model::{Applied, Event, EventId, PluginRef, VehicleName};
+use fleet_model::{Applied, Event, EventId, PluginRef, Share, VehicleName};
 use hashbrown::HashSet;
 use opentelemetry::KeyValue;
-use plugin_host::{Outcome, Position};
+use plugin_host::{Outcome, Position, thread_cpu_time};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,6 +40,20 @@ pub(crate) struct Deployed {
     stopped: bool,
     plugin: PluginRef,
     labels: [KeyValue; 2],
+    pub(super) ledger: Ledger,
+    meter: Arc<Meter>,
+    pub(super) leash: Leash,
+    /// What is tried beside it.
+    pub(super) trial: Option<Box<OnTrial>>,
+    /// For which vehicles of its scope it does not decide, or alone does.
+    share: Option<(Share, Side)>,
+}
+
+/// Which side of a share of the vehicles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Inside,
+    Outside,
 }
 
 /// Why a call has no answer.
@@ -44,12 +62,14 @@ enum CallError {
     Rule(RuleError),
     /// There is no instance to call, which is no reading's fault.
     NoInstance(String),
+    /// It failed on what it was shown, and is shown nothing more.
+    Exhausted(TroubleKind),
 }
 
 /// The search for poison ended early: positions from this index on were not decided.
 struct Stopped {
     undecided_from: usize,
-    reason: String,
+    trouble: TroubleKind,
 }
 
 /// A batch whose readings are applied, as the rules see it.
@@ -75,17 +95,40 @@ struct Chunk {
 
 impl Deployed {
     /// With rows that begin at zero.
-    pub(crate) fn new(activation: Arc<Activation>, rule: Option<Box<dyn Rule>>, behind: Option<RowsShape>) -> Self {
+    pub(crate) fn new(
+        activation: Arc<Activation>,
+        rule: Option<Box<dyn Rule>>,
+        behind: Option<RowsShape>,
+        ledger: Ledger,
+        on_trial: bool,
+    ) -> Self {
+        let meter = ledger.meters.of(&activation.key, &activation.rule.facts().name, on_trial);
         let store = ShapedRows::new(activation.rows_shape());
         let plugin = activation.plugin_ref();
         let labels = Metrics::deployment(&activation.key);
         let behind = behind.map(ShapedRows::new);
-        Self { activation, store, behind, migrated: None, rule, stopped: false, plugin, labels }
+        let rule = attached(rule, &activation, &meter);
+        Self {
+            ledger,
+            meter,
+            leash: Leash::default(),
+            activation,
+            store,
+            behind,
+            migrated: None,
+            rule,
+            stopped: false,
+            plugin,
+            labels,
+            trial: None,
+            share: None,
+        }
     }
 
     /// All rows that are kept.
     pub(crate) fn stores(&mut self) -> impl Iterator<Item = &mut ShapedRows> {
-        std::iter::once(&mut self.store).chain(&mut self.behind)
+        let tried = self.trial.as_mut().map(|trial| &mut trial.deployed.store);
+        [Some(&mut self.store), self.behind.as_mut(), tried].into_iter().flatten()
     }
 
     /// Changes to another activation of the same deployment. The instance that ran is dropped here.
@@ -93,6 +136,11 @@ impl Deployed {
         let shape = activation.rows_shape();
         let mut kept = self.behind.take();
         let (rule, store) = match rows {
+            RowsChange::Same => {
+                self.activation = activation;
+                self.behind = kept;
+                return;
+            }
             RowsChange::Keep(rule) => (rule, None),
             RowsChange::Restore(rule) => (rule, Some(kept.take().unwrap_or_else(|| ShapedRows::new(shape)))),
             RowsChange::Zero(rule) => (rule, Some(ShapedRows::new(shape))),
@@ -106,11 +154,27 @@ impl Deployed {
             let mut known = [replaced, kept].into_iter().flatten();
             known.find(|rows| rows.shape.since == behind.since).unwrap_or_else(|| ShapedRows::new(behind))
         });
-        self.rule = rule;
-        self.migrated = None;
+        if activation.rule.facts().hash != self.activation.rule.facts().hash {
+            // The version before is not stopped by its first failure because this one failed.
+            self.leash = Leash::default();
+        }
+        self.meter = self.ledger.meters.of(&activation.key, &activation.rule.facts().name, false);
+        self.rule = attached(rule, &activation, &self.meter);
         self.stopped = false;
         self.plugin = activation.plugin_ref();
         self.activation = activation;
+    }
+
+    /// Whether it decides for a vehicle.
+    pub(super) fn decides_for(&self, name: &VehicleName) -> bool {
+        let on_its_side = |(share, side): (Share, Side)| share.has(name.key) == (side == Side::Inside);
+        name.tenant == self.activation.key.0
+            && self.activation.scope.has(&name.vehicle)
+            && self.share.is_none_or(on_its_side)
+    }
+
+    pub(super) fn limit_to(&mut self, share: Option<(Share, Side)>) {
+        self.share = share;
     }
 
     /// Whether nothing is shown to the rule.
@@ -122,17 +186,25 @@ impl Deployed {
         shared.metrics.missed.add(readings as u64, &self.labels);
     }
 
-    /// Live readings of the tenant in a batch.
-    fn live(&self, applied: &AppliedBatch<'_>) -> usize {
+    /// Live readings in a batch that are its.
+    pub(super) fn live(&self, applied: &AppliedBatch<'_>) -> usize {
         let slices = applied.batch.slices().iter().zip(applied.vehicles);
-        let own = slices.filter_map(|(slice, vehicle)| {
-            vehicle.as_ref().filter(|(_, name)| name.tenant == self.activation.key.0).map(|_| slice)
-        });
+        let own = slices
+            .filter_map(|(slice, vehicle)| vehicle.as_ref().filter(|(_, name)| self.decides_for(name)).map(|_| slice));
         own.flat_map(|slice| slice.from..slice.to).filter(|at| applied.batch.verdict(*at) == Applied::Live).count()
     }
 
-    /// Shows the batch's live readings of the tenant to the rule.
+    /// Shows the batch's live readings to the rule, and to the one that is tried beside it.
     pub(crate) fn run(&mut self, applied: &AppliedBatch<'_>, shared: &Shared, produced: &mut Produced) {
+        let before = produced.events.len();
+        self.run_alone(applied, shared, produced);
+        if let Some(mut trial) = self.trial.take() {
+            trial.run(applied, shared, produced, before);
+            self.trial = Some(trial);
+        }
+    }
+
+    pub(super) fn run_alone(&mut self, applied: &AppliedBatch<'_>, shared: &Shared, produced: &mut Produced) {
         if self.is_idle() {
             self.count_missed(self.live(applied), shared);
             return;
@@ -140,7 +212,7 @@ impl Deployed {
         let mut chunk = Chunk::default();
         for (index, slice) in applied.batch.slices().iter().enumerate() {
             let Some((number, name)) = &applied.vehicles[index] else { continue };
-            if name.tenant != self.activation.key.0 {
+            if !self.decides_for(name) {
                 continue;
             }
             let mut row = None;
@@ -176,12 +248,16 @@ impl Deployed {
             chunk.clear();
             return;
         }
-        let answered = self
-            .attempt(chunk, all.clone(), applied, shared, produced)
-            .or_else(|_| self.attempt(chunk, all.clone(), applied, shared, produced));
+        let mut answered = self.attempt(chunk, all.clone(), Purpose::Answer, applied, shared, produced);
+        if matches!(answered, Err(CallError::Rule(_) | CallError::NoInstance(_))) && !self.is_out(shared) {
+            answered = self.attempt(chunk, all.clone(), Purpose::Search, applied, shared, produced);
+        }
         let decided = match answered {
             Ok(()) => Ok(()),
-            Err(CallError::NoInstance(reason)) => Err(Stopped { undecided_from: 0, reason }),
+            Err(CallError::NoInstance(reason)) => {
+                Err(Stopped { undecided_from: 0, trouble: TroubleKind::NoInstance(reason) })
+            }
+            Err(CallError::Exhausted(trouble)) => Err(Stopped { undecided_from: 0, trouble }),
             Err(CallError::Rule(error)) => {
                 let (tenant, deployment) = &self.activation.key;
                 tracing::warn!(%tenant, %deployment, plugin = %self.plugin.name, version = %self.plugin.version,
@@ -191,11 +267,11 @@ impl Deployed {
                 self.bisect(chunk, all.clone(), &error, applied, shared, produced)
             }
         };
-        if let Err(Stopped { undecided_from, reason }) = decided {
+        if let Err(Stopped { undecided_from, trouble }) = decided {
             // What it was not asked about is not its poison: it stops, and the keeper decides what follows.
             self.stopped = true;
             self.count_missed(all.end - undecided_from, shared);
-            self.report(TroubleKind::NoInstance(reason), shared);
+            self.report(trouble, shared);
         }
         let row_bytes = self.store.rows.row_bytes();
         for (index, vehicle) in chunk.vehicles.iter().enumerate() {
@@ -225,11 +301,16 @@ impl Deployed {
         }
         let middle = range.start + range.len() / 2;
         for half in [range.start..middle, middle..range.end] {
-            match self.attempt(chunk, half.clone(), applied, shared, produced) {
-                Ok(()) => {}
-                Err(CallError::Rule(error)) => self.bisect(chunk, half, &error, applied, shared, produced)?,
-                Err(CallError::NoInstance(reason)) => return Err(Stopped { undecided_from: half.start, reason }),
-            }
+            let trouble = match self.attempt(chunk, half.clone(), Purpose::Search, applied, shared, produced) {
+                Ok(()) => continue,
+                Err(CallError::Rule(error)) => {
+                    self.bisect(chunk, half, &error, applied, shared, produced)?;
+                    continue;
+                }
+                Err(CallError::NoInstance(reason)) => TroubleKind::NoInstance(reason),
+                Err(CallError::Exhausted(trouble)) => trouble,
+            };
+            return Err(Stopped { undecided_from: half.start, trouble });
         }
         Ok(())
     }
@@ -239,17 +320,21 @@ impl Deployed {
         &mut self,
         chunk: &mut Chunk,
         range: Range<usize>,
+        purpose: Purpose,
         applied: &AppliedBatch<'_>,
         shared: &Shared,
         produced: &mut Produced,
     ) -> Result<(), CallError> {
-        let rule = match &mut self.rule {
-            Some(rule) => rule,
-            none => none.insert(self.activation.rule.start().map_err(CallError::NoInstance)?),
-        };
+        self.restart(shared)?;
+        let limit = self.call_limit(purpose, shared);
+        let Some(rule) = &mut self.rule else { return Err(CallError::NoInstance("it did not start".into())) };
+        rule.allow(limit);
+        rule.about(chunk.only_vehicle(applied));
         let begun = Instant::now();
         let answer = rule.evaluate(&chunk.positions[range.clone()], &chunk.rows);
-        shared.metrics.plugin_ms.record(begun.elapsed().as_secs_f64() * 1_000.0, &self.labels);
+        let elapsed = begun.elapsed();
+        let (cpu, memory_bytes) = (rule.cpu_time(elapsed), rule.memory_bytes());
+        shared.metrics.plugin_ms.record(elapsed.as_secs_f64() * 1_000.0, &self.labels);
         let answer = answer.and_then(|outcome| check(outcome, range.len(), chunk.rows.len()));
         let outcome = match answer {
             Ok(outcome) => outcome,
@@ -257,12 +342,29 @@ impl Deployed {
                 if error.instance_is_dead {
                     self.rule = None;
                 }
-                return Err(CallError::Rule(error));
+                self.meter.failed(cpu);
+                let exhausted = self.lose(cpu, &error.message, shared);
+                return Err(exhausted.map_or(CallError::Rule(error), CallError::Exhausted));
             }
         };
+        self.meter.answered(range.len(), cpu, proposed(&outcome), memory_bytes);
         self.take_up(&outcome, chunk, range, applied, produced);
         chunk.rows = outcome.rows;
         Ok(())
+    }
+
+    /// Another instance when there is none. The worker waits for it: what that takes is lost like a failing call.
+    fn restart(&mut self, shared: &Shared) -> Result<(), CallError> {
+        if self.rule.is_some() {
+            return Ok(());
+        }
+        let begun = thread_cpu_time();
+        let started = self.activation.rule.restart();
+        let cpu = thread_cpu_time().saturating_sub(begun);
+        let last = started.as_ref().err().map_or("another instance had to be started", String::as_str);
+        let exhausted = self.lose(cpu, last, shared);
+        self.rule = attached(Some(started.map_err(CallError::NoInstance)?), &self.activation, &self.meter);
+        exhausted.map_or(Ok(()), |trouble| Err(CallError::Exhausted(trouble)))
     }
 
     fn take_up(
@@ -324,6 +426,12 @@ impl Deployed {
 }
 
 impl Chunk {
+    /// The vehicle that all of it is about, when it is only one.
+    fn only_vehicle(&self, applied: &AppliedBatch<'_>) -> Option<Arc<str>> {
+        let [slice] = self.slices.as_slice() else { return None };
+        applied.vehicles[*slice].as_ref().map(|(_, name)| name.vehicle.as_str().into())
+    }
+
     fn clear(&mut self) {
         self.positions.clear();
         self.places.clear();
@@ -331,6 +439,20 @@ impl Chunk {
         self.vehicles.clear();
         self.slices.clear();
     }
+}
+
+/// An instance that knows for whom it works.
+fn attached(rule: Option<Box<dyn Rule>>, activation: &Activation, meter: &Meter) -> Option<Box<dyn Rule>> {
+    rule.map(|mut rule| {
+        rule.attach(&activation.key, &meter.journal);
+        rule
+    })
+}
+
+fn proposed(outcome: &Outcome) -> Proposed {
+    let bytes_of = |details: &Option<String>| details.as_ref().map_or(0, String::len) as u64;
+    let bytes = outcome.proposals.iter().map(|it| EVENT_BYTES + it.subject.len() as u64 + bytes_of(&it.details)).sum();
+    Proposed { events: outcome.proposals.len() as u64, bytes }
 }
 
 /// An answer of the wrong shape is no answer.

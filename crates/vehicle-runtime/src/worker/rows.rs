@@ -75,6 +75,15 @@ impl RowStore {
         self.insert(vehicle, row, false);
     }
 
+    /// Gives `other`, whose rows are as long, the rows of the vehicles that are wanted.
+    pub(crate) fn copy_into(&self, other: &mut Self, wanted: impl Fn(u32) -> bool) {
+        for (row, vehicle) in self.vehicle_of.iter().enumerate() {
+            if wanted(*vehicle) {
+                other.put(*vehicle, self.at(row as u32));
+            }
+        }
+    }
+
     /// All rows, one after the other.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

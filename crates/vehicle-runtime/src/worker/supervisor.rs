@@ -12,13 +12,16 @@ use super::{Produced, Shared};
 use crate::dead_letter::{DeadLetter, STAGE_ACTOR};
 use crate::event_writer::ToWriter;
 use crate::keys::DeploymentKey;
+use crate::leash::Leash;
+use crate::metering::Ledger;
 use crate::metrics::Metrics;
 use crate::poison_letter::poison_letter;
 use crate::trace::{self, TracedReading};
 use crate::work_block::{Slice, worker_of};
-use fleet_model::{Applied, Refusal, Timestamp, VehicleKey, VehicleName, VehicleState};
+use fleet_model::{Applied, Refusal, TenantId, Timestamp, VehicleKey, VehicleName, VehicleState};
 use fleet_wire::block::ArchivedVehicleNameV1;
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub(super) struct Shard {
     /// Vehicle numbers of the actors that live.
     pub(super) actors: HashMap<ActorId, u32>,
     pub(super) deployed: BTreeMap<DeploymentKey, Deployed>,
+    /// What failing rules of each tenant cost here. It outlives deployments.
+    leashes: BTreeMap<TenantId, Arc<Mutex<Leash>>>,
     row: VecDeque<Job>,
     current: Option<Current>,
 }
@@ -93,6 +98,7 @@ impl Actor for Supervisor {
             table: Vec::new(),
             actors: HashMap::new(),
             deployed: BTreeMap::new(),
+            leashes: BTreeMap::new(),
             row: VecDeque::new(),
             current: None,
         })
@@ -191,6 +197,11 @@ impl Shard {
             return Err(collision("another name: the sender computed it wrongly"));
         }
         Ok(self.insert(Arc::new(name), VehicleState::default(), now))
+    }
+
+    pub(super) fn ledger(&mut self, tenant: &TenantId) -> Ledger {
+        let tenant_leash = self.leashes.entry(tenant.clone()).or_default().clone();
+        Ledger { meters: self.shared.meters.clone(), tenant_leash }
     }
 
     pub(super) fn insert(&mut self, name: Arc<VehicleName>, state: VehicleState, now: Timestamp) -> u32 {

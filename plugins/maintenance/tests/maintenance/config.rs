@@ -59,6 +59,7 @@ pub(crate) fn everything() -> Value {
         ],
         "remaining_life": [{
             "id": "starter", "inputs": {"volts": "battery_voltage"}, "sample_every_s": 45, "min_samples": 2, "warn_at": 50,
+            "repeat_every_samples": 3,
             "when": [{"signal": "engine_speed", "is": ">", "value": 0}],
             "model": {
                 "format": FORMAT, "about": "made up", "unit": "days", "remaining_max": 100, "rmse": 7.5,
@@ -92,7 +93,7 @@ fn everything_and_nothing_are_configs() {
 /// Each change is wrong; the error must name the field.
 #[test]
 fn an_error_names_the_field() {
-    let wrong: [(&str, Value, &str); 52] = [
+    let wrong: [(&str, Value, &str); 54] = [
         ("/trip_gap_s", json!(-1), "trip_gap_s:"),
         ("/trip_gap_s", json!("long"), "string \"long\""),
         ("/schedules/0/id", json!(""), "schedules[0].id:"),
@@ -130,6 +131,8 @@ fn an_error_names_the_field() {
         ("/trends/1/method", json!("arima"), "unknown variant `arima`"),
         ("/trends/2/limit", json!(2), "trends[2].schedule:"),
         ("/remaining_life/0/warn_at", json!(-1), "remaining_life[0].warn_at:"),
+        ("/remaining_life/0/repeat_every_samples", json!(0), "remaining_life[0].repeat_every_samples:"),
+        ("/remaining_life/0/repeat_every_samples", json!(1.5), "1.5"),
         ("/remaining_life/0/min_samples", json!(0), "remaining_life[0].min_samples:"),
         ("/remaining_life/0/model/format", json!("onnx"), "remaining_life[0].model.format:"),
         ("/remaining_life/0/model/rmse", json!(0), "remaining_life[0].model.rmse:"),

@@ -1,5 +1,6 @@
 //! `drover events`.
 
+use super::audit;
 use crate::Connection;
 use crate::client::lines::Lines;
 use crate::client::{Client, with_query};
@@ -22,6 +23,9 @@ const PAGE: &str = "1000";
 const HEADS: [&str; 6] = ["TIME", "TYPE", "VEHICLE", "WHERE", "PLUGIN", "AGE"];
 /// Rows come one by one, so widths are chosen beforehand.
 const WIDTHS: [usize; 6] = [24, 18, 14, 18, 18, 8];
+/// The same for acts.
+const ACT_HEADS: [&str; 5] = ["TIME", "WHO", "ACT", "ABOUT", "OUTCOME"];
+const ACT_WIDTHS: [usize; 5] = [24, 18, 23, 20, 7];
 
 /// Read events, or follow them as they come
 #[derive(Debug, clap::Args)]
@@ -32,6 +36,7 @@ Examples:
   drover events --follow --after now               only what comes
   drover events --vehicle WAW-1000 --format ndjson | jq .zone
   drover events --class telemetry --follow         readings, as they reach the cloud
+  drover events --class audit                      who did what: uploads, deployments, swaps on edges
   drover events --follow --format ndjson --after alerts-00000001-2a4 >> events.ndjson
 
 With ndjson, each line is an event with the bytes that the server sent. Its `cursor` is what --after takes: resuming
@@ -207,6 +212,9 @@ impl Events {
 
     fn head(&self) -> std::io::Result<()> {
         match self.format {
+            TableOrNdjson::Table if self.class == EventClass::Audit => {
+                output::print(output::aligned(&ACT_HEADS.map(str::to_owned), &ACT_WIDTHS).as_bytes())
+            }
             TableOrNdjson::Table => output::print(output::aligned(&HEADS.map(str::to_owned), &WIDTHS).as_bytes()),
             TableOrNdjson::Ndjson => Ok(()),
         }
@@ -216,11 +224,14 @@ impl Events {
         if self.format == TableOrNdjson::Ndjson {
             return format!("{event}\n");
         }
-        match serde_json::from_str::<Shown>(event) {
-            Ok(shown) => output::aligned(&shown.row(output::now_ms()), &WIDTHS),
-            // Something this version does not know is shown as it is.
-            Err(_) => format!("{}\n", event.trim_end()),
-        }
+        let row = if self.class == EventClass::Audit {
+            serde_json::from_str::<audit::Line>(event).map(|act| output::aligned(&act.row(), &ACT_WIDTHS))
+        } else {
+            let shown = serde_json::from_str::<Shown>(event);
+            shown.map(|shown| output::aligned(&shown.row(output::now_ms()), &WIDTHS))
+        };
+        // Something this version does not know is shown as it is.
+        row.unwrap_or_else(|_| format!("{}\n", event.trim_end()))
     }
 }
 

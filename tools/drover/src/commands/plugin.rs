@@ -3,8 +3,11 @@
 mod build;
 mod case;
 mod check;
+mod cost;
+mod logs;
 mod new;
 mod preview;
+mod show;
 mod sign;
 mod test;
 
@@ -18,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Write rules: begin, build, test, check, preview, sign, upload, list
+/// Write rules and watch them: begin, build, test, check, preview, sign, upload, list, show, logs, cost
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Plugin {
     New(new::New),
@@ -44,6 +47,9 @@ The signature in geofence.wasm.sig goes along when it is there: see drover plugi
         #[arg(long, value_enum, default_value = "table")]
         format: TableOrJson,
     },
+    Show(show::Show),
+    Logs(logs::Logs),
+    Cost(cost::Cost),
 }
 
 /// A component, as the cloud knows it.
@@ -73,6 +79,9 @@ impl Plugin {
             Self::Preview(command) => return command.run(connection).await,
             Self::Key(command) => return command.run(),
             Self::Sign(command) => return command.run(),
+            Self::Show(command) => return command.run(connection).await,
+            Self::Logs(command) => return command.run(connection).await,
+            Self::Cost(command) => return command.run(connection).await,
             Self::Upload { .. } | Self::List { .. } => Client::of_cloud(connection)?,
         };
         match self {
@@ -82,7 +91,10 @@ impl Plugin {
             | Self::Check(_)
             | Self::Preview(_)
             | Self::Key(_)
-            | Self::Sign(_) => {}
+            | Self::Sign(_)
+            | Self::Show(_)
+            | Self::Logs(_)
+            | Self::Cost(_) => {}
             Self::Upload { file } => {
                 let plugin = upload(&mut client, file).await?;
                 output::say(&format!("{}@{} ({}, {} bytes)", plugin.name, plugin.version, plugin.kind, plugin.size))?;

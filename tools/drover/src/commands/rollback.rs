@@ -10,7 +10,7 @@ use fleet_model::DeploymentName;
 use http::Method;
 use std::time::Duration;
 
-/// Go back to what a deployment was before: plugin and config
+/// End what is tried; without a trial, go back to what a deployment was before: plugin and config
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -36,9 +36,14 @@ impl Rollback {
         let mut client = Client::of_cloud(connection)?;
         let name = self.name.as_str();
         let before = rollout::current(&mut client, name).await?;
+        let tried = before.as_ref().and_then(|before| before.trial.as_ref());
         let path = format!("/v1/deployments/{}/rollback", encoded(name));
         let after: Deployment = client.send(Method::POST, &path, "application/json", Bytes::new()).await?;
         let config = rollout::current(&mut client, name).await?.and_then(|deployment| deployment.config);
+        if let Some(tried) = tried {
+            let (ended, live) = (tried.revision, after.revision);
+            output::say(&format!("the trial of revision {ended} ended; revision {live} goes on as it was"))?;
+        }
         for line in rollout::changes(before.as_ref(), &after, config.as_ref()) {
             output::say(&line)?;
         }

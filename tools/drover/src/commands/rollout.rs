@@ -3,6 +3,7 @@
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
 use crate::output;
+use fleet_model::{EdgeId, Place};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,85 @@ pub(crate) struct Deployment {
     pub(crate) name: String,
     pub(crate) revision: u64,
     pub(crate) plugin: DeployedPlugin,
+    #[serde(default, rename = "where")]
+    pub(crate) place: Place,
     #[serde(default)]
     pub(crate) edges: Vec<OnEdge>,
     #[serde(default)]
     pub(crate) config: Option<Value>,
+    #[serde(default)]
+    pub(crate) depots: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) vehicles: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    #[serde(default)]
+    pub(crate) tagged_vehicles: u64,
+    #[serde(default)]
+    pub(crate) trial: Option<Trial>,
+    #[serde(default)]
+    pub(crate) ended_trial: Option<EndedTrial>,
+}
+
+/// A revision on trial.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Trial {
+    pub(crate) revision: u64,
+    pub(crate) plugin: DeployedPlugin,
+    pub(crate) stage: String,
+    pub(crate) canary_percent: Option<u8>,
+    pub(crate) waiting_for: Option<String>,
+    pub(crate) figures: TrialFigures,
+    pub(crate) edges: Vec<OnEdge>,
+}
+
+/// What it did, on all edges.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct TrialFigures {
+    pub(crate) readings: u64,
+    pub(crate) events: u64,
+    pub(crate) same: u64,
+    pub(crate) changed: u64,
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) differences_percent: f64,
+    pub(crate) differences: Vec<String>,
+}
+
+/// One that did not become live.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct EndedTrial {
+    pub(crate) revision: u64,
+    pub(crate) reason: String,
+}
+
+impl Trial {
+    /// In one line.
+    pub(crate) fn line(&self, deployment: &str) -> String {
+        let how = match self.canary_percent {
+            Some(percent) => format!("as a canary for {percent} % of the vehicles"),
+            None => "in the shadow".to_owned(),
+        };
+        let waiting = self.waiting_for.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let (plugin, version) = (&self.plugin.name, &self.plugin.version);
+        format!("{deployment} revision {} is tried: {plugin}@{version} {how}{waiting}", self.revision)
+    }
+}
+
+impl OnEdge {
+    pub(crate) fn is_refused(&self) -> bool {
+        self.state == "refused"
+    }
+}
+
+impl std::fmt::Display for OnEdge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.edge, self.state)?;
+        match &self.error {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +124,9 @@ pub(crate) struct OnEdge {
 #[derive(Debug, Deserialize)]
 struct Status {
     edges: Vec<EdgeStatus>,
+    /// In the cloud.
+    #[serde(default)]
+    deployments: Vec<OfEdge>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -183,8 +262,12 @@ pub(crate) async fn wait(
         may_see_status = status.is_some();
         let waiting_for: Vec<&OnEdge> =
             deployment.edges.iter().filter(|edge| is_connected(status.as_ref(), &edge.edge)).collect();
+        let of_trial = deployment.trial.iter().flat_map(|trial| &trial.edges);
+        let of_trial = of_trial.filter(|edge| is_connected(status.as_ref(), &edge.edge));
         let undecided: Vec<&str> = waiting_for
             .iter()
+            .copied()
+            .chain(of_trial)
             .filter(|edge| !matches!(edge.state.as_str(), "active" | "refused"))
             .map(|edge| edge.edge.as_str())
             .collect();
@@ -206,21 +289,24 @@ pub(crate) async fn wait(
 }
 
 fn is_connected(status: Option<&Status>, edge: &str) -> bool {
-    status.is_none_or(|status| status.edges.iter().any(|known| known.edge == edge && known.connected))
+    edge == EdgeId::CLOUD
+        || status.is_none_or(|status| status.edges.iter().any(|known| known.edge == edge && known.connected))
 }
 
 fn said(edges: &[&OnEdge], status: Option<&Status>, name: &str, revision: u64) -> Result<Vec<String>, Failure> {
     let mut swaps: BTreeMap<&str, &Swap> = BTreeMap::new();
-    for edge in status.iter().flat_map(|status| &status.edges) {
-        let of_edge = edge.deployments.iter().find(|of_edge| of_edge.name == name && of_edge.revision == revision);
+    let of_edges = status.iter().flat_map(|status| &status.edges).map(|edge| (edge.edge.as_str(), &edge.deployments));
+    let of_cloud = status.iter().map(|status| (EdgeId::CLOUD, &status.deployments));
+    for (edge, deployments) in of_edges.chain(of_cloud) {
+        let of_edge = deployments.iter().find(|of_edge| of_edge.name == name && of_edge.revision == revision);
         if let Some(swap) = of_edge.and_then(|of_edge| of_edge.swap.as_ref()) {
-            swaps.insert(&edge.edge, swap);
+            swaps.insert(edge, swap);
         }
     }
     let mut lines = Vec::new();
     let mut refused = Vec::new();
     for edge in edges {
-        if edge.state == "refused" {
+        if edge.is_refused() {
             let why = edge.error.as_deref().unwrap_or("it does not say why");
             refused.push(format!("{} refused it; what ran before still runs: {why}", edge.edge));
             continue;

@@ -4,7 +4,8 @@ use crate::Connection;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, TableOrJson};
-use serde_json::Value;
+use fleet_model::EdgeId;
+use serde_json::{Value, json};
 
 /// Edges, how far behind they are, and what they run
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ impl Status {
                 output::print(page(&status).as_bytes())?;
                 output::table(&["EDGE", "LINK", "SEEN", "CLASS", "AT CLOUD", "LAG", "SOFTWARE"], &streams(&status))?;
                 output::print(b"\n")?;
-                output::table(&["EDGE", "DEPLOYMENT", "REVISION", "PLUGIN", "STATE"], &deployments(&status))?;
+                output::table(&["WHERE", "DEPLOYMENT", "REVISION", "PLUGIN", "STATE"], &deployments(&status))?;
                 output::print(b"\n")?;
                 output::table(&["EDGE", "ADMITTED", "REPEATS", "LATE", "CONFLICTS", "REFUSED"], &counters(&status))?;
             }
@@ -82,24 +83,30 @@ fn streams(status: &Value) -> Vec<Vec<String>> {
 }
 
 fn deployments(status: &Value) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    for edge in list(status, "edges") {
-        for deployment in list(edge, "deployments") {
-            let mut state = output::cell(&deployment["state"]);
-            if let Some(error) = deployment["error"].as_str() {
-                state.push_str(": ");
-                state.push_str(error);
-            }
-            rows.push(vec![
-                output::cell(&edge["edge"]),
-                output::cell(&deployment["name"]),
-                output::cell(&deployment["revision"]),
-                format!("{}@{}", output::cell(&deployment["plugin_name"]), output::cell(&deployment["plugin_version"])),
-                state,
-            ]);
+    let here = json!(EdgeId::CLOUD);
+    let of_edges = list(status, "edges").iter().map(|edge| (&edge["edge"], edge));
+    let all = of_edges.chain([(&here, status)]);
+    let each = all.flat_map(|(place, of)| list(of, "deployments").iter().map(move |deployment| (place, deployment)));
+    each.map(|(place, deployment)| {
+        let mut state = output::cell(&deployment["state"]);
+        if let Some(error) = deployment["error"].as_str() {
+            state.push_str(": ");
+            state.push_str(error);
         }
-    }
-    rows
+        let trial = &deployment["trial"];
+        if !trial.is_null() {
+            let [stage, of] = [&trial["stage"], &trial["state"]].map(output::cell);
+            state.push_str(&format!("; revision {} on trial ({stage}, {of})", output::cell(&trial["revision"])));
+        }
+        vec![
+            output::cell(place),
+            output::cell(&deployment["name"]),
+            output::cell(&deployment["revision"]),
+            format!("{}@{}", output::cell(&deployment["plugin_name"]), output::cell(&deployment["plugin_version"])),
+            state,
+        ]
+    })
+    .collect()
 }
 
 fn counters(status: &Value) -> Vec<Vec<String>> {
@@ -123,7 +130,6 @@ fn counters(status: &Value) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn lag_is_shown_in_offsets_and_time() {
@@ -136,12 +142,21 @@ mod tests {
             "counters": {"admitted": 100, "repeats": 1, "late": 2, "conflicts": 0, "refused": {"null_position": 3, "wrong_shape": 0}},
             "deployments": [{"name": "zones", "revision": 2, "plugin_name": "geofence", "plugin_version": "1.0.0",
                 "state": "refused", "error": "no such zone"}],
-        }, {"edge": "depot-2", "connected": false}]});
+        }, {"edge": "depot-2", "connected": false}],
+        "deployments": [{"name": "fares", "revision": 1, "plugin_name": "pricing", "plugin_version": "1.0.0",
+            "state": "active", "error": null,
+            "trial": {"revision": 2, "stage": "shadow", "state": "active", "error": null}}]});
         let rows = streams(&status);
         assert_eq!(rows[0], ["depot-1", "up", "300 ms ago", "telemetry", "90", "10, 2.5 s", "0.1.0"]);
         assert_eq!(rows[1][5], "none");
         assert_eq!(rows[2], ["depot-2", "down", "-", "-", "-", "-", "-"]);
-        assert_eq!(deployments(&status), [["depot-1", "zones", "2", "geofence@1.0.0", "refused: no such zone"]]);
+        assert_eq!(
+            deployments(&status),
+            [
+                ["depot-1", "zones", "2", "geofence@1.0.0", "refused: no such zone"],
+                ["cloud", "fares", "1", "pricing@1.0.0", "active; revision 2 on trial (shadow, active)"],
+            ]
+        );
         assert_eq!(counters(&status)[0], ["depot-1", "100", "1", "2", "0", "3 null_position"]);
     }
 }

@@ -1,4 +1,4 @@
-/* Drover's plugin contract for C: what sdk/wit/v1/plugin.wit says, as the canonical ABI of the component model lays it out
+/* Drover's plugin contract for C: what sdk/wit/v1.1/plugin.wit says, as the canonical ABI of the component model lays it out
  * for wasm32. One file of the project includes it, and defines the three functions below. No library is needed.
  *
  * Memory is an arena that is emptied after each call: what outlives a call lies in static variables. */
@@ -118,7 +118,7 @@ void *drover_realloc(void *old, uint32_t old_len, uint32_t align, uint32_t len) 
   return at;
 }
 
-DROVER_EXPORT("drover:plugin/rule@1.0.0#describe")
+DROVER_EXPORT("drover:plugin/rule@1.1.0#describe")
 drover_descriptor *drover_export_describe(void) {
   drover_descriptor *plugin = drover_alloc(4, sizeof(drover_descriptor));
   drover_describe(plugin);
@@ -134,14 +134,23 @@ static drover_result *drover_said(const char *wrong) {
   return result;
 }
 
-DROVER_EXPORT("drover:plugin/rule@1.0.0#configure")
+DROVER_EXPORT("drover:plugin/rule@1.1.0#configure")
 drover_result *drover_export_configure(const char *config, uint32_t len) {
   return drover_said(drover_configure(config, len));
 }
 
-/* A project that changes its state's layout writes its own. */
+/* A project that changes its state's layout writes its own of these two. */
 #ifndef DROVER_OWN_MIGRATE
-DROVER_EXPORT("drover:plugin/rule@1.0.0#migrate")
+typedef struct { uint32_t *versions; uint32_t count; } drover_versions;
+
+DROVER_EXPORT("drover:plugin/rule@1.1.0#migrates-from")
+drover_versions *drover_export_migrates_from(void) {
+  drover_versions *none = drover_alloc(4, sizeof(drover_versions));
+  *none = (drover_versions){(uint32_t *)4, 0};
+  return none;
+}
+
+DROVER_EXPORT("drover:plugin/rule@1.1.0#migrate")
 drover_result *drover_export_migrate(uint32_t from, uint32_t row_bytes, uint8_t *rows, uint32_t rows_len) {
   return drover_said("rows of another state version can't be read");
 }
@@ -149,7 +158,7 @@ drover_result *drover_export_migrate(uint32_t from, uint32_t row_bytes, uint8_t 
 
 typedef struct { uint32_t is_error; drover_proposal *proposals; uint32_t count; uint8_t *rows; uint32_t rows_len; } drover_outcome;
 
-DROVER_EXPORT("drover:plugin/rule@1.0.0#evaluate")
+DROVER_EXPORT("drover:plugin/rule@1.1.0#evaluate")
 void *drover_export_evaluate(drover_reading *readings, uint32_t count, uint8_t *rows, uint32_t rows_len) {
   drover_proposals proposals = {0, 0, 0};
   const char *wrong = drover_evaluate(readings, count, rows, &proposals);
@@ -160,7 +169,7 @@ void *drover_export_evaluate(drover_reading *readings, uint32_t count, uint8_t *
 }
 
 static void drover_empty(void *answer) { drover_top = &__heap_base; }
-DROVER_EXPORT("cabi_post_drover:plugin/rule@1.0.0#describe") void drover_post_describe(void *a) { drover_empty(a); }
-DROVER_EXPORT("cabi_post_drover:plugin/rule@1.0.0#configure") void drover_post_configure(void *a) { drover_empty(a); }
-DROVER_EXPORT("cabi_post_drover:plugin/rule@1.0.0#migrate") void drover_post_migrate(void *a) { drover_empty(a); }
-DROVER_EXPORT("cabi_post_drover:plugin/rule@1.0.0#evaluate") void drover_post_evaluate(void *a) { drover_empty(a); }
+DROVER_EXPORT("cabi_post_drover:plugin/rule@1.1.0#describe") void drover_post_describe(void *a) { drover_empty(a); }
+DROVER_EXPORT("cabi_post_drover:plugin/rule@1.1.0#configure") void drover_post_configure(void *a) { drover_empty(a); }
+DROVER_EXPORT("cabi_post_drover:plugin/rule@1.1.0#migrate") void drover_post_migrate(void *a) { drover_empty(a); }
+DROVER_EXPORT("cabi_post_drover:plugin/rule@1.1.0#evaluate") void drover_post_evaluate(void *a) { drover_empty(a); }

@@ -1,4 +1,4 @@
-// Tells when a vehicle goes north of a latitude, and when it comes back. The contract is sdk/wit/v1/plugin.wit.
+// Tells when a vehicle goes north of a latitude, and when it comes back. The contract is sdk/wit/v1.1/plugin.wit.
 const KIND = { entered: 1, exited: 2 };
 const NORTH = 1;
 
@@ -28,6 +28,11 @@ export const rule = {
   // What is thrown here is told to the person who wrote the config.
   configure(text) {
     config = JSON.parse(text);
+  },
+
+  // The older versions of the state that migrate reads.
+  migratesFrom() {
+    return [];
   },
 
   migrate(fromVersion) {

@@ -1,4 +1,4 @@
-"""Tells when a vehicle goes north of a latitude, and when it comes back. The contract is sdk/wit/v1/plugin.wit."""
+"""Tells when a vehicle goes north of a latitude, and when it comes back. The contract is sdk/wit/v1.1/plugin.wit."""
 
 import json
 
@@ -31,6 +31,10 @@ class Rule(Contract):
     def configure(self, config):
         # An Err that is raised here is told to the person who wrote the config.
         self.__class__.latitude = json.loads(config)["latitude"]
+
+    def migrates_from(self):
+        # The older versions of the state that migrate reads.
+        return []
 
     def migrate(self, from_version, row_bytes, rows):
         raise Err(f"rows of state version {from_version} can't be read")

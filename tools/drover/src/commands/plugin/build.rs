@@ -8,12 +8,15 @@ mod rust;
 use crate::failure::Failure;
 use crate::output;
 use serde::Deserialize;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use wit_component::{ComponentEncoder, DecodedWasm};
 
 /// What a plugin may import without asking: it holds only types.
 const TYPES: &str = "types";
+/// Of a component's file: everyone may read it.
+const MODE: u32 = 0o644;
 
 /// Build a project into a component
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,7 @@ const TYPES: &str = "types";
 Examples:
   drover plugin build
   drover plugin build my-rule
+  drover plugin build my-rule --out components/my-rule.wasm
 
 A project is a folder with a plugin.toml, as `drover plugin new` makes it. The component is written into it, as
 <name>.wasm. What a language needs:
@@ -33,7 +37,22 @@ pub(crate) struct Build {
     /// The project: a folder with plugin.toml
     #[arg(default_value = ".")]
     folder: PathBuf,
+
+    /// Write the component there [default: <name>.wasm in the project]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Rust: keep what cargo builds there [default: target in the project]
+    #[arg(long, value_name = "FOLDER")]
+    target_dir: Option<PathBuf>,
+
+    /// Rust: build with this profile of cargo's
+    #[arg(long, value_name = "PROFILE", default_value = RELEASE)]
+    profile: String,
 }
+
+/// As cargo calls it.
+const RELEASE: &str = "release";
 
 /// What stands in `plugin.toml`.
 #[derive(Debug, Deserialize)]
@@ -51,7 +70,7 @@ struct Manifest {
 
 impl Build {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let component = build(&self.folder)?;
+        let component = self.component()?;
         let bytes = std::fs::metadata(&component)?.len();
         output::say(&format!("built {} ({bytes} bytes)", component.display()))?;
         Ok(())
@@ -60,23 +79,42 @@ impl Build {
 
 /// Builds the project and answers where its component is.
 pub(super) fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    let path = folder.join("plugin.toml");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        let what = "this is no plugin's project; `drover plugin new` makes one";
-        Failure::Usage(format!("cannot read {}: {error}: {what}", path.display()))
-    })?;
-    let manifest: Manifest =
-        toml::from_str(&text).map_err(|error| Failure::Usage(format!("{} is wrong: {error}", path.display())))?;
-    let component = match Language::of(folder)? {
-        Language::Rust => rust::component(folder, &manifest.name)?,
-        Language::JavaScript => javascript::component(folder)?,
-        Language::Python => python::component(folder)?,
-        Language::C => c::component(folder)?,
-    };
-    check_imports(&component, &manifest)?;
-    let file = folder.join(format!("{}.wasm", manifest.name));
-    std::fs::write(&file, component).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
-    Ok(file)
+    let profile = RELEASE.to_owned();
+    Build { folder: folder.to_owned(), out: None, target_dir: None, profile }.component()
+}
+
+impl Build {
+    fn component(&self) -> Result<PathBuf, Failure> {
+        let folder = &self.folder;
+        let path = folder.join("plugin.toml");
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let what = "this is no plugin's project; `drover plugin new` makes one";
+            Failure::Usage(format!("cannot read {}: {error}: {what}", path.display()))
+        })?;
+        let manifest: Manifest =
+            toml::from_str(&text).map_err(|error| Failure::Usage(format!("{} is wrong: {error}", path.display())))?;
+        let component = match Language::of(folder)? {
+            Language::Rust => rust::component(folder, &manifest.name, self.target_dir.as_deref(), &self.profile)?,
+            Language::JavaScript => javascript::component(folder)?,
+            Language::Python => python::component(folder)?,
+            Language::C => c::component(folder)?,
+        };
+        check_imports(&component, &manifest)?;
+        let file = self.out.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
+        written(&component, &file).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
+        Ok(file)
+    }
+}
+
+/// Whoever reads the file meanwhile sees the old one or the new one.
+fn written(component: &[u8], file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(component)?;
+    temporary.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(MODE))?;
+    temporary.persist(file)?;
+    Ok(())
 }
 
 /// What a project is written in.
@@ -115,7 +153,7 @@ fn run(command: &mut Command, missing: &str) -> Result<(), Failure> {
 
 /// The text of the contract in a project.
 fn contract(folder: &Path) -> PathBuf {
-    folder.join("sdk/wit/v1/plugin.wit")
+    folder.join("sdk/wit/v1.1/plugin.wit")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -2,7 +2,7 @@
 
 use fleet_model::reading::IGNITION_UNKNOWN;
 use fleet_model::{Reading, Sequence, TenantId, Timestamp, TroubleCodes, VehicleId, VehicleName};
-use plugin_host::{ConfiguredPlugin, InstantiateError, Rehearsal, Rehearsed};
+use plugin_host::{ConfiguredPlugin, InstantiateError, Rehearsal, RehearseError, Rehearsed};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -88,7 +88,9 @@ pub(super) enum CaseError {
     #[error("it has {0} readings; at most {READINGS_MAX} are allowed")]
     TooLong(usize),
     #[error(transparent)]
-    Rule(#[from] InstantiateError),
+    Start(#[from] InstantiateError),
+    #[error(transparent)]
+    Rule(#[from] RehearseError),
 }
 
 impl Case {

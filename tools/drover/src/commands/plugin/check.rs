@@ -44,6 +44,11 @@ impl Check {
             "state          {} bytes per vehicle, version {}",
             descriptor.row_bytes, descriptor.state_version
         ))?;
+        if let Some(versions) = &descriptor.migrates_from {
+            let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+            let versions = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
+            output::say(&format!("migrates from  {versions}"))?;
+        }
         let Some(path) = &self.config else {
             output::say("config         not checked: give one with --config")?;
             return Ok(());

@@ -119,7 +119,7 @@ const RUST: [(&str, &str); 2] = [
 ];
 
 /// The contract, for every language.
-const CONTRACT: (&str, &str) = ("sdk/wit/v1/plugin.wit", include_str!("../../../../../wit/v1/plugin.wit"));
+const CONTRACT: (&str, &str) = ("sdk/wit/v1.1/plugin.wit", include_str!("../../../../../wit/v1.1/plugin.wit"));
 /// A config and a case of the rule that every language begins with.
 const NORTH: [(&str, &str); 2] = [
     ("config.json", include_str!("../../../templates/rust/geofence/config.json")),
@@ -242,7 +242,7 @@ mod tests {
             let new = New { name: name.clone(), kind: *kind, lang: Language::Rust, into: folder.path().to_owned() };
             new.run().unwrap();
             let project = folder.path().join(&name);
-            for path in ["Cargo.toml", "plugin.toml", "src/lib.rs", "README.md", "sdk/wit/v1/plugin.wit"] {
+            for path in ["Cargo.toml", "plugin.toml", "src/lib.rs", "README.md", "sdk/wit/v1.1/plugin.wit"] {
                 if path.ends_with(".wit") {
                     assert!(project.join(path).is_file());
                     continue;

@@ -1,20 +1,16 @@
-//! `wit/v1`: package `drover:plugin@1`. Written by hand because `reading` has its own lowering; a component that does
-//! not match is refused when it is linked.
+//! `wit/v1.1`: what the host works with, whatever a component was built against. Written by hand because `reading` has
+//! its own lowering; a component that does not match is refused when it is linked.
 
+use super::{export, typed};
 use crate::plugin_log::{Level, PluginLog};
 use crate::position::Position;
 use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Linker, Lower, TypedFunc,
-    WasmStr,
+    Component, ComponentExportIndex, ComponentType, Instance, Lift, Linker, Lower, TypedFunc, WasmStr,
 };
 use wasmtime::{Store, StoreContextMut};
 
-/// The interface that every plugin exports.
-pub(crate) const RULE: &str = "drover:plugin/rule";
-/// What a plugin may import: `log`, and `types`, which holds no function and comes with every use of them.
-pub(crate) const IMPORTS: [&str; 2] = ["drover:plugin/log", "drover:plugin/types"];
-/// The linker takes every 1.x for this.
-const LOG: &str = "drover:plugin/log@1.0.0";
+/// The same in every 1.x so far, and the linker takes each of them for this.
+const LOG: &str = "drover:plugin/log@1.1.0";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
@@ -100,58 +96,43 @@ pub(crate) fn link<T: 'static>(linker: &mut Linker<T>, log_of: fn(&mut T) -> &mu
 pub(crate) struct Exports {
     describe: ComponentExportIndex,
     configure: ComponentExportIndex,
+    migrates_from: ComponentExportIndex,
     migrate: ComponentExportIndex,
     evaluate: ComponentExportIndex,
 }
 
 impl Exports {
-    /// `rule` is the export's full name; an error names the function that is missing.
-    pub(crate) fn find(component: &Component, rule: &str) -> Result<Self, String> {
-        let interface = component.get_export_index(None, rule);
-        let find = |function: &str| {
-            let found = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
-            found.ok_or_else(|| format!("{rule}#{function}"))
-        };
+    pub(super) fn find(component: &Component, rule: &str) -> Result<Self, String> {
         Ok(Self {
-            describe: find("describe")?,
-            configure: find("configure")?,
-            migrate: find("migrate")?,
-            evaluate: find("evaluate")?,
+            describe: export(component, rule, "describe")?,
+            configure: export(component, rule, "configure")?,
+            migrates_from: export(component, rule, "migrates-from")?,
+            migrate: export(component, rule, "migrate")?,
+            evaluate: export(component, rule, "evaluate")?,
         })
     }
 
-    /// The functions of one instance. Fails when a signature is not that of `wit/v1`.
-    pub(crate) fn bind<T: 'static>(&self, instance: &Instance, store: &mut Store<T>) -> wasmtime::Result<Functions> {
+    pub(super) fn bind<T: 'static>(&self, instance: &Instance, store: &mut Store<T>) -> wasmtime::Result<Functions> {
         Ok(Functions {
             describe: typed(instance, store, &self.describe, "rule.describe")?,
             configure: typed(instance, store, &self.configure, "rule.configure")?,
+            migrates_from: Some(typed(instance, store, &self.migrates_from, "rule.migrates-from")?),
             migrate: typed(instance, store, &self.migrate, "rule.migrate")?,
             evaluate: typed(instance, store, &self.evaluate, "rule.evaluate")?,
         })
     }
 }
 
-fn typed<T: 'static, P, R>(
-    instance: &Instance,
-    store: &mut Store<T>,
-    export: &ComponentExportIndex,
-    name: &str,
-) -> wasmtime::Result<TypedFunc<P, R>>
-where
-    P: ComponentNamedList + Lower,
-    R: ComponentNamedList + Lift,
-{
-    instance.get_typed_func(store, export).map_err(|error| error.context(format!("the signature of {name}")))
-}
-
 /// The functions of one instance.
 pub(crate) struct Functions {
-    describe: TypedFunc<(), (Descriptor,)>,
-    configure: TypedFunc<(&'static str,), (Result<(), String>,)>,
+    pub(super) describe: TypedFunc<(), (Descriptor,)>,
+    pub(super) configure: TypedFunc<(&'static str,), (Result<(), String>,)>,
+    /// `None` before 1.1: such a component does not say.
+    pub(super) migrates_from: Option<TypedFunc<(), (Vec<u32>,)>>,
     #[expect(clippy::type_complexity, reason = "the signature is the contract's")]
-    migrate: TypedFunc<(u32, u32, &'static [u8]), (Result<Vec<u8>, String>,)>,
+    pub(super) migrate: TypedFunc<(u32, u32, &'static [u8]), (Result<Vec<u8>, String>,)>,
     #[expect(clippy::type_complexity, reason = "the signature is the contract's")]
-    evaluate: TypedFunc<(&'static [Position], &'static [u8]), (Result<Outcome, String>,)>,
+    pub(super) evaluate: TypedFunc<(&'static [Position], &'static [u8]), (Result<Outcome, String>,)>,
 }
 
 impl Functions {
@@ -166,6 +147,11 @@ impl Functions {
     ) -> wasmtime::Result<Result<(), String>> {
         let configure: &TypedFunc<(&str,), _> = &self.configure;
         configure.call(store, (config,)).map(|(answer,)| answer)
+    }
+
+    pub(crate) fn migrates_from<T: 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<Option<Vec<u32>>> {
+        let answer = self.migrates_from.as_ref().map(|function| function.call(store, ())).transpose()?;
+        Ok(answer.map(|(versions,)| versions))
     }
 
     pub(crate) fn migrate<T: 'static>(
