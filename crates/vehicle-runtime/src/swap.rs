@@ -127,10 +127,11 @@ impl Core {
         let instances = start_instances(rule.clone(), self.workers.len()).await?;
         let config_hash = RevisionId::hash_of(&config);
         let id = RevisionId { revision, plugin_hash: PluginHash(rule.facts().hash), config_hash };
-        // The same for other vehicles: what is tried goes on, and what failed is still known.
+        // The same for other vehicles: what is tried goes on, unless it is just that, and what failed is still known.
         let same = running.as_ref().map(|running| &running.current);
         let same = same.filter(|current| current.id() == id && current.suspended.is_none()).cloned();
-        let trial = same.as_ref().and_then(|current| current.trial.as_ref()).map(|trial| trial.for_vehicles(&scope));
+        let trial = same.as_ref().and_then(|current| current.trial.as_ref());
+        let trial = trial.filter(|trial| trial.activation.id() != id).map(|trial| trial.for_vehicles(&scope));
         let (failed, failed_because) = match same {
             Some(same) => (same.failed, same.failed_because),
             None => (failed, failed_because),

@@ -81,6 +81,24 @@ async fn a_canary_decides_for_its_share_until_it_is_promoted() {
 }
 
 #[tokio::test]
+async fn a_trial_of_what_is_live_ends_when_it_is_promoted() {
+    let recording = recording(&[0, 1, 3, 4, 6, 7, 9, 10].repeat(40));
+    let world = World::new(2, versions());
+    let runtime = world.start().await;
+    deploy(&runtime, 1, Counting::version(1)).await.unwrap();
+    world.take(&runtime, &recording[..80]).await;
+    try_rule(&runtime, 1, Counting::version(1), canary(50)).await.unwrap();
+    world.take(&runtime, &recording[80..200]).await;
+    world.settled(&runtime).await;
+    assert!(runtime.deployments()[0].trial.clone().unwrap().counts.events > 0);
+    deploy(&runtime, 1, Counting::version(1)).await.unwrap();
+    assert_eq!(runtime.deployments()[0].trial, None);
+    world.take(&runtime, &recording[200..]).await;
+    runtime.shutdown().await.unwrap();
+    assert_eq!(world.result(), expected(&recording));
+}
+
+#[tokio::test]
 async fn a_trial_that_fails_ends_and_the_live_version_decides_for_all_again() {
     let recording = recording(&[0, 1, 3, 4].repeat(60));
     let world = World::new(1, versions());
