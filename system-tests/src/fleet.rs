@@ -1,95 +1,29 @@
 //! One cloud and one edge as real processes, with certificates, keys, ports and files of their own.
 
+mod setup;
+
+pub use setup::{DEMO, IDLE_TIMEOUT_MS, NEIGHBOUR, Semantics, Setup, TENANT, Tenant};
+
 use crate::alerts::{self, Alert, Class};
 use crate::link::Link;
 use crate::process::{self, Process, wait_for};
 use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The only tenant of a demo fleet.
-pub const TENANT: &str = "demo";
 /// The only edge.
 pub const EDGE: &str = "depot-1";
 /// The deployment of the geofence.
 pub const DEPLOYMENT: &str = "city-zones";
-const API_KEY: &str = "demo-key-for-loopback-only";
-const DEVICE_PASSWORD: &str = "demo-password-for-loopback-only";
-/// So long that an edge which had to wait for it after a kill of the cloud would be too late for every test.
-pub const IDLE_TIMEOUT_MS: u32 = 600_000;
 /// A program that starts is ready by then, even on a machine that is busy building.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A program that is asked to end has drained by then.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30);
-
-/// What the edge refuses beyond the impossible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Semantics {
-    /// The defaults.
-    Normal,
-    /// Clocks in the future are taken as they are: for comparing with answers computed from plain files.
-    Plain,
-}
-
-/// How a fleet is set up.
-#[derive(Debug, Clone, Copy)]
-pub struct Setup {
-    /// What the edge refuses.
-    pub semantics: Semantics,
-    /// Whether the uplink goes through a [`Link`] that can be cut.
-    pub cuttable: bool,
-    /// After this long without a packet, edge and cloud take their connection for lost.
-    pub idle_timeout_ms: u32,
-    /// An OTLP collector (HTTP) to which both programs send every payload's trace.
-    pub collector: Option<SocketAddr>,
-    /// Logs for programs instead of for people.
-    pub json_logs: bool,
-    /// The Ed25519 public key (32 bytes) whose signature components need; without it they need none.
-    pub signer: Option<[u8; 32]>,
-}
-
-impl Setup {
-    /// A fleet with these semantics and nothing special.
-    #[must_use]
-    pub fn new(semantics: Semantics) -> Self {
-        Self {
-            semantics,
-            cuttable: false,
-            idle_timeout_ms: IDLE_TIMEOUT_MS,
-            collector: None,
-            json_logs: false,
-            signer: None,
-        }
-    }
-
-    fn tenant(&self) -> String {
-        let entry = format!("[[tenants]]\nname = \"{TENANT}\"\n");
-        match self.signer {
-            None => entry + "require_signatures = false\n",
-            Some(key) => {
-                let key = base64::engine::general_purpose::STANDARD.encode(key);
-                entry + &format!("plugin_keys = [{{ name = \"tester\", public_key = \"{key}\" }}]\n")
-            }
-        }
-    }
-
-    fn observability(&self) -> String {
-        let log = if self.json_logs { "json" } else { "human" };
-        let mut section = format!("[observability]\nlog = \"{log}\"\n");
-        if let Some(collector) = self.collector {
-            section.push_str(&format!("otlp_endpoint = \"http://{collector}\"\n"));
-            section.push_str("trace_sample_ratio = 1.0\nmetrics_interval_s = 1\n");
-        }
-        section
-    }
-}
 
 /// A running fleet. Dropping it ends its processes.
 #[derive(Debug)]
@@ -159,18 +93,12 @@ listen = "{serving}"
 certificate = "{certs}/cloud.pem"
 private_key = "{certs}/cloud.key"
 open_metrics = true
-{tenant}[[api_keys]]
-name = "demo"
-tenant = "{TENANT}"
-sha256 = "{key}"
-operator = true
-{observability}"#,
+{tenants}{observability}"#,
             ingest = self.cloud_ingest,
             serving = self.serving,
             certs = certs.display(),
-            key = sha256_hex(API_KEY),
             idle_timeout_ms = self.setup.idle_timeout_ms,
-            tenant = self.setup.tenant(),
+            tenants = self.setup.tenants(),
             observability = self.setup.observability(),
         );
         let (process, addresses) = self.start_program("drover-cloud", "cloud", &config)?;
@@ -194,11 +122,7 @@ edge = "{EDGE}"
 listen = "{mqtt}"
 [device_link.http]
 listen = "{http}"
-[[device_link.credentials]]
-username = "fleet"
-password_sha256 = "{password}"
-tenant = "{TENANT}"
-[admission]
+{credentials}[admission]
 accept_future_clocks = {plain}
 [admin]
 listen = "{admin}"
@@ -213,7 +137,7 @@ idle_timeout_ms = {idle_timeout_ms}
             mqtt = self.mqtt,
             http = self.http,
             admin = self.admin,
-            password = sha256_hex(DEVICE_PASSWORD),
+            credentials = self.setup.credentials(),
             plain = self.setup.semantics == Semantics::Plain,
             certs = certs.display(),
             idle_timeout_ms = self.setup.idle_timeout_ms,
@@ -304,13 +228,13 @@ idle_timeout_ms = {idle_timeout_ms}
     /// The API key of the tenant.
     #[must_use]
     pub fn api_key(&self) -> &'static str {
-        API_KEY
+        DEMO.api_key
     }
 
     /// The devices' password.
     #[must_use]
     pub fn device_password(&self) -> &'static str {
-        DEVICE_PASSWORD
+        DEMO.device_password
     }
 
     /// Where certificates, configs, logs and data are.
@@ -328,10 +252,16 @@ idle_timeout_ms = {idle_timeout_ms}
     /// The `drover` command line, pointed at this fleet.
     #[must_use]
     pub fn drover(&self) -> Command {
+        self.drover_of(&DEMO)
+    }
+
+    /// The `drover` command line of a tenant.
+    #[must_use]
+    pub fn drover_of(&self, tenant: &Tenant) -> Command {
         let mut command = self.programs.command("drover");
         command
             .env("DROVER_CLOUD", format!("https://localhost:{}", self.serving.port()))
-            .env("DROVER_API_KEY", API_KEY)
+            .env("DROVER_API_KEY", tenant.api_key)
             .env("DROVER_CA", self.directory.join("certs/ca.pem"));
         command
     }
@@ -339,8 +269,15 @@ idle_timeout_ms = {idle_timeout_ms}
     /// The `fleet-replay` command line, pointed at this fleet's edge.
     #[must_use]
     pub fn replay(&self) -> Command {
+        self.replay_of(&DEMO)
+    }
+
+    /// The `fleet-replay` command line for the vehicles of a tenant.
+    #[must_use]
+    pub fn replay_of(&self, tenant: &Tenant) -> Command {
+        let Tenant { name, device_user, device_password, .. } = tenant;
         let mut command = self.programs.command("fleet-replay");
-        command.args(["--tenant", TENANT, "--to", &format!("mqtt://fleet:{DEVICE_PASSWORD}@{}", self.mqtt)]);
+        command.args(["--tenant", name, "--to", &format!("mqtt://{device_user}:{device_password}@{}", self.mqtt)]);
         command
     }
 
@@ -473,8 +410,4 @@ fn stream_next(status: &Value, class: &str) -> Option<u64> {
 fn address(addresses: &Value, name: &str) -> Result<SocketAddr> {
     let text = addresses[name].as_str().with_context(|| format!("addresses.json names no {name}: {addresses}"))?;
     text.parse().with_context(|| format!("{name} = {text:?}"))
-}
-
-fn sha256_hex(text: &str) -> String {
-    hex::encode(Sha256::digest(text))
 }

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod alerts;
 pub mod data;
 pub mod engines;
+pub mod figures;
 pub mod fleet;
 pub mod link;
 pub mod obd_drives;

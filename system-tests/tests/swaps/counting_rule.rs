@@ -5,8 +5,6 @@ use crate::guest::{ANSWER_AT, Guest, PROPOSAL_BYTES, SUBJECT, SUBJECT_AT};
 use anyhow::Result;
 use fleet_model::{EventKind, VehicleKey};
 
-/// Every so manieth reading is told.
-pub(crate) const EVERY: u64 = 100;
 /// Beyond what the guest hands out: as many proposals as a batch has readings, and migrated rows.
 const OUT_AT: u32 = 100_000;
 /// Where a position has the slot of its row, and bytes from one position to the next.
@@ -18,8 +16,14 @@ fn row(state_version: u32) -> (u32, u32) {
     if state_version % 2 == 1 { (8, 0) } else { (16, 8) }
 }
 
-/// The component. `traps_on`: the vehicle (tenant and name) whose readings it fails on.
-pub(crate) fn component(version: &str, state_version: u32, traps_on: Option<(&str, &str)>) -> Result<Vec<u8>> {
+/// The component. It tells every so manieth reading of a vehicle, as `every` says. `traps_on`: the vehicle (tenant and name)
+/// whose readings it fails on.
+pub(crate) fn component(
+    version: &str,
+    state_version: u32,
+    every: u64,
+    traps_on: Option<(&str, &str)>,
+) -> Result<Vec<u8>> {
     let traps = match traps_on {
         Some((tenant, vehicle)) => {
             let key = VehicleKey::of(&tenant.parse()?, &vehicle.parse()?).0;
@@ -36,7 +40,7 @@ pub(crate) fn component(version: &str, state_version: u32, traps_on: Option<(&st
              (i32.mul (i32.load offset={SLOT_AT} (local.get $positions)) (i32.const {row_bytes}))))
            (local.set $seen (i64.add (i64.load offset={count_at} (local.get $row)) (i64.const 1)))
            (i64.store offset={count_at} (local.get $row) (local.get $seen))
-           (if (i64.eqz (i64.rem_u (local.get $seen) (i64.const {EVERY}))) (then
+           (if (i64.eqz (i64.rem_u (local.get $seen) (i64.const {every}))) (then
              (local.set $proposal
                (i32.add (i32.const {OUT_AT}) (i32.mul (local.get $told) (i32.const {PROPOSAL_BYTES}))))
              (i32.store (local.get $proposal) (local.get $index))

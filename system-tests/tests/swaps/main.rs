@@ -8,7 +8,7 @@ mod counting_rule;
 mod guest;
 
 use anyhow::{Context, Result, ensure};
-use counting_rule::{EVERY, component};
+use counting_rule::component;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use system_tests::{Programs, Semantics, alerts};
 
 const SWAPS: u32 = 200;
 const DEPLOYMENT: &str = "counter";
+/// Every so manieth reading of a vehicle is told.
+const EVERY: u64 = 100;
 const WITHIN: Duration = Duration::from_secs(60);
 /// Which vehicle the trapping versions trap on; it misses readings, all others none.
 const TRAPPED: &str = "SIM-0001";
@@ -81,7 +83,7 @@ impl Swaps<'_> {
 
     /// Uploads a version, and has it deployed, or tried as `trial` says. Answers its revision.
     fn deploy(&self, swap: u32, traps_on: Option<&str>, trial: Option<Value>) -> Result<u64> {
-        let wasm = component(&format!("1.0.{swap}"), self.state_version, traps_on.map(|name| (TENANT, name)))?;
+        let wasm = component(&format!("1.0.{swap}"), self.state_version, EVERY, traps_on.map(|name| (TENANT, name)))?;
         let uploaded = self.request("POST", "/v1/plugins", &wasm, "application/wasm")?;
         let mut request = json!({"plugin": uploaded["hash"]});
         if let Some(trial) = trial {
