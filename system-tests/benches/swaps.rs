@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use system_tests::figures::{self, median};
 use system_tests::fleet::{DEPLOYMENT, Fleet, Setup};
-use system_tests::process::wait_for;
+use system_tests::process::{run, wait_for};
 use system_tests::programs::REBUILT_VERSION;
 use system_tests::{Programs, Semantics};
 
@@ -44,7 +44,7 @@ fn swap(fleet: &Fleet, scratch: &Path, rebuilt: &[u8], number: usize) -> Result<
     fleet.run(&mut command)?;
     let found = wait_for("the swap", WITHIN, || {
         let it = fleet.edge_status()?["deployments"][0].clone();
-        Ok((it["plugin"]["version"] == expected.as_str() && it["state"] == "active").then_some(it))
+        Ok((it["plugin_version"] == expected.as_str() && it["state"] == "active").then_some(it))
     })?;
     Ok((begun.elapsed().as_secs_f64() * 1_000.0, found["swap"].clone()))
 }
@@ -54,8 +54,8 @@ fn main() -> Result<()> {
     let rebuilt = std::fs::read(programs.geofence_rebuilt()).context("cargo xtask bench builds it")?;
     let scratch = tempfile::tempdir()?;
     let zones = scratch.path().join("zones.geojson");
+    run(programs.command("fleet-replay").args(["--simulate", "200", "--zones-out"]).arg(&zones))?;
     let fleet = Fleet::start(programs, &scratch.path().join("fleet"), Setup::new(Semantics::Normal))?;
-    fleet.run(fleet.replay().args(["--simulate", "200", "--zones-out"]).arg(&zones))?;
     let zones: Value = serde_json::from_str(&std::fs::read_to_string(&zones)?)?;
     std::fs::write(scratch.path().join("zones.json"), json!({ "zones": zones }).to_string())?;
     swap(&fleet, scratch.path(), &rebuilt, 0)?;
