@@ -25,8 +25,9 @@ use system_tests::fleet::{DEMO, Fleet, NEIGHBOUR, Setup, Tenant};
 use system_tests::process::{Process, wait_for};
 use system_tests::{Programs, Semantics};
 
-const PAIRS: usize = 7;
-const WINDOW: Duration = Duration::from_secs(10);
+const PAIRS: usize = 3;
+/// What a failing rule may take from others is limited by the minute.
+const WINDOW: Duration = Duration::from_secs(60);
 /// After a window, for what is on its way and for the breaker.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Between two uploads of the neighbour.
@@ -149,7 +150,7 @@ fn main() -> Result<()> {
     wait_for("the first alerts", WITHIN, || Ok((partner.ages.lock().unwrap().len() > 1_000).then_some(())))?;
     std::thread::sleep(PAUSE);
 
-    let mut p99 = [Vec::new(), Vec::new()];
+    let (mut p99, mut p999) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let mut alerts = 0;
     println!("{:>5} {:>14} {:>14} {:>7}", "pair", "sound p99 ms", "evil p99 ms", "ratio");
     for pair in 0..PAIRS {
@@ -160,10 +161,11 @@ fn main() -> Result<()> {
             std::thread::sleep(PAUSE);
             ages[usize::from(evil)] = partner.between(from, to);
         }
-        let [sound, evil] = ages.map(|mut ages| {
+        for (told, ages) in p999.iter_mut().zip(&mut ages) {
             alerts += ages.len();
-            quantile(&mut ages, 0.99)
-        });
+            told.push(quantile(ages, 0.999));
+        }
+        let [sound, evil] = ages.map(|mut ages| quantile(&mut ages, 0.99));
         println!("{:>5} {sound:>14.1} {evil:>14.1} {:>7.2}", pair + 1, evil / sound);
         p99[0].push(sound);
         p99[1].push(evil);
@@ -184,10 +186,13 @@ fn main() -> Result<()> {
         median(&p99[1]),
         median(&ratios),
     );
+    println!("p99.9 {:.1} ms beside sound rules, {:.1} ms beside evil ones", median(&p999[0]), median(&p999[1]));
     figures::add(&json!({
         "neighbour_sound_p99_ms": median(&p99[0]),
         "neighbour_evil_p99_ms": median(&p99[1]),
         "neighbour_p99_ratio": median(&ratios),
+        "neighbour_sound_p999_ms": median(&p999[0]),
+        "neighbour_evil_p999_ms": median(&p999[1]),
         "neighbour_rules_stopped": stopped,
     }))
 }
