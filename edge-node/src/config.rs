@@ -1,6 +1,7 @@
 //! `edge.toml`: one struct, read and checked as a whole. Relative paths are relative to the file.
 
 use crate::device_link::credentials::Credential;
+use crate::retention::RetentionConfig;
 use crate::uplink::UplinkConfig;
 use fleet_model::{AdmissionPolicy, EdgeId};
 use observability::ObservabilityConfig;
@@ -41,6 +42,9 @@ pub struct Config {
     /// What rules may use.
     #[serde(default)]
     pub budgets: BudgetConfig,
+    /// What is kept, and for how long.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// The operator's door.
     #[serde(default)]
     pub admin: AdminConfig,
@@ -259,6 +263,7 @@ impl Config {
         }
         self.actors.check().map_err(|(key, reason)| (format!("actors.{key}"), reason))?;
         self.budgets.check().map_err(|(key, reason)| (format!("budgets.{key}"), reason))?;
+        self.retention.check().map_err(|(key, reason)| (format!("retention.{key}"), reason))?;
         self.observability.check().map_err(|(key, reason)| (format!("observability.{key}"), reason))
     }
 

@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod node;
 mod problem;
+pub mod retention;
 pub mod status;
 pub mod trace;
 pub mod uplink;

@@ -31,6 +31,8 @@ pub const EVENT_AGE_MS: &str = "drover_event_age_ms";
 pub const INGEST_CREDITS_FREE: &str = "drover_ingest_credits_free";
 /// Blocks that the log refused because the disk is full.
 pub const INGEST_COMMITS_FAILED: &str = "drover_ingest_commits_failed";
+/// Readings that were shed before they were delivered, the disk being short.
+pub const READINGS_SHED: &str = "drover_readings_shed";
 
 /// The instruments.
 pub struct Instruments {
@@ -58,6 +60,8 @@ pub struct Instruments {
     pub credits_free: Gauge<u64>,
     /// [`INGEST_COMMITS_FAILED`]
     pub commits_failed: Counter<u64>,
+    /// [`READINGS_SHED`]
+    pub shed: Counter<u64>,
 }
 
 /// The instruments of this process; first used after `observability::init`.
@@ -95,6 +99,7 @@ pub static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_counter(INGEST_COMMITS_FAILED)
             .with_description("Blocks that the log refused")
             .build(),
+        shed: meter.u64_counter(READINGS_SHED).with_description("Readings shed before they were delivered").build(),
     }
 });
 

@@ -7,7 +7,7 @@ use crate::device_link::credentials::Credentials;
 use crate::device_link::{Door, http, listener, mqtt, tls};
 use crate::metrics::Counts;
 use crate::status::{self, SOFTWARE, Sources};
-use crate::{http_server, ingest, uplink};
+use crate::{http_server, ingest, retention, uplink};
 use anyhow::Context;
 use event_log::{RedbLog, RedbOptions};
 use fleet_wire::control::{DeploymentStatus, EdgeStatus};
@@ -98,6 +98,7 @@ impl Node {
             logs: logs.clone(),
             runtime: runtime.clone(),
             policy: config.admission.policy(),
+            checkpoint_readings: config.retention.checkpoint_readings(),
             clock: clock.clone(),
             counts: counts.clone(),
         })
@@ -107,6 +108,14 @@ impl Node {
         let rest_ends = CancellationToken::new();
         let mut rest = JoinSet::new();
         let (deployments, handle) = start_uplink(&config, &logs, &sources, &store, &mut rest, &rest_ends);
+        let retention = retention::Parts {
+            logs: logs.clone(),
+            runtime: runtime.clone(),
+            config: config.retention,
+            clock: clock.clone(),
+            uplink: handle.clone(),
+        };
+        rest.spawn(retention::run(retention, rest_ends.clone()));
         let ready = Arc::new(AtomicBool::new(false));
         let page = Admin {
             edge: config.edge.clone(),

@@ -133,7 +133,8 @@ ca = "{certs}/ca.pem"
 certificate = "{certs}/edge-{EDGE}.pem"
 private_key = "{certs}/edge-{EDGE}.key"
 idle_timeout_ms = {idle_timeout_ms}
-{observability}"#,
+{retention}{observability}"#,
+            retention = self.setup.retention(),
             mqtt = self.mqtt,
             http = self.http,
             admin = self.admin,

@@ -13,7 +13,7 @@ use super::metrics;
 use super::registry::Connected;
 use super::validation::{Checked, FrameRefused, Validator};
 use bytes::{Bytes, BytesMut};
-use event_log::{Append, Commit, CommitError, EventLog, Source, SourcePosition, Stream, Ticket};
+use event_log::{Append, Commit, CommitError, EventLog, Offset, Source, SourcePosition, Stream, Ticket};
 use fleet_model::{AuditRecord, EdgeId, EventClass};
 use fleet_wire::control::{ClassReply, Code, OPENING_LEN_MAX};
 use fleet_wire::session::{Decision, Receiver, ReceiverError};
@@ -71,11 +71,11 @@ enum Due {
 pub(super) async fn run(
     (mut send, mut recv): (SendStream, RecvStream),
     class: EventClass,
-    epoch: u64,
+    (epoch, first): (u64, Offset),
     shared: Arc<Shared>,
     connected: Arc<Connected>,
 ) {
-    let Err(error) = serve(&mut send, &mut recv, class, epoch, &shared, &connected).await else {
+    let Err(error) = serve(&mut send, &mut recv, class, (epoch, first), &shared, &connected).await else {
         let _ = send.finish();
         return;
     };
@@ -99,7 +99,7 @@ async fn serve(
     send: &mut SendStream,
     recv: &mut RecvStream,
     class: EventClass,
-    epoch: u64,
+    (epoch, first): (u64, Offset),
     shared: &Arc<Shared>,
     connected: &Connected,
 ) -> Result<(), ClassError> {
@@ -113,7 +113,17 @@ async fn serve(
         EventClass::Billing => (&shared.logs.events, &shared.event_commits, Stream::BILLING),
         EventClass::Audit => (&shared.logs.events, &shared.event_commits, Stream::AUDIT),
     };
-    let watermark = log.watermark(&source)?;
+    let watermark = match log.watermark(&source)? {
+        Some((of, next)) if of == epoch && next < first && class == EventClass::Telemetry => {
+            tracing::warn!(%edge, from = next, to = first, "the edge has shed readings before they came here: its disk \
+                was short of space; its telemetry.gap events name the vehicles");
+            metrics::count_shed(first - next);
+            let skips = vec![SourcePosition { source: source.clone(), epoch, first }];
+            log.submit(Commit { skips, ..Commit::default() }).durable().await?;
+            Some((epoch, first))
+        }
+        watermark => watermark,
+    };
     if let Some(before) = connected.sends_from(class, epoch) {
         tracing::warn!(
             %edge, class = class.as_str(), before, epoch,
@@ -182,7 +192,7 @@ impl Lane<'_> {
         let source = self.position(header);
         let bytes = frame.bytes().clone();
         let append = Append { stream: self.stream, count: header.count, bytes, source: Some(source) };
-        self.log.submit(Commit { appends: vec![append], snapshots: Vec::new() })
+        self.log.submit(Commit { appends: vec![append], ..Commit::default() })
     }
 }
 

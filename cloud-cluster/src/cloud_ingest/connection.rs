@@ -195,8 +195,8 @@ async fn accept_streams(
                 Err(reason) => return reason.to_string(),
             },
             Some((send, recv, open)) = openings.recv() => match open {
-                StreamOpen::Class { class, epoch } => {
-                    let run = class_stream::run((send, recv), class, epoch, shared.clone(), connected.clone());
+                StreamOpen::Class { class, epoch, first } => {
+                    let run = class_stream::run((send, recv), class, (epoch, first), shared.clone(), connected.clone());
                     // One stream per class: what an edge opens anew it has given up before.
                     if let Some(before) = classes.insert(class, tasks.spawn(run)) {
                         before.abort();

@@ -23,6 +23,8 @@ pub const INGEST_STREAMS_REFUSED: &str = "drover_cloud_ingest_streams_refused";
 pub const INGEST_CONNECTIONS_REFUSED: &str = "drover_cloud_ingest_connections_refused";
 /// Audit records of edges whose hash is not that of what they say.
 pub const INGEST_AUDIT_BROKEN: &str = "drover_cloud_ingest_audit_broken";
+/// Readings that edges shed before they were delivered.
+pub const INGEST_SHED: &str = "drover_cloud_ingest_shed";
 
 struct Instruments {
     frames: Counter<u64>,
@@ -33,6 +35,7 @@ struct Instruments {
     streams_refused: Counter<u64>,
     connections_refused: Counter<u64>,
     audit_broken: Counter<u64>,
+    shed: Counter<u64>,
 }
 
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
@@ -64,6 +67,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
         streams_refused: counter(INGEST_STREAMS_REFUSED, "Class streams refused"),
         connections_refused: counter(INGEST_CONNECTIONS_REFUSED, "Connections of edges refused"),
         audit_broken: counter(INGEST_AUDIT_BROKEN, "Audit records of edges that were changed after they were recorded"),
+        shed: counter(INGEST_SHED, "Readings that edges shed before they were delivered"),
     }
 });
 
@@ -74,6 +78,10 @@ fn class_of(class: EventClass) -> [KeyValue; 1] {
 pub(super) fn count_frame(class: EventClass, len: usize) {
     INSTRUMENTS.frames.add(1, &class_of(class));
     INSTRUMENTS.bytes.add(len as u64, &class_of(class));
+}
+
+pub(super) fn count_shed(records: u64) {
+    INSTRUMENTS.shed.add(records, &[]);
 }
 
 pub(super) fn count_repeat(class: EventClass) {

@@ -95,7 +95,7 @@ async fn what_is_sent_again_is_acknowledged_and_what_is_anothers_is_refused() {
     let mut altered = made("edge:depot-1");
     altered.act.about = "something else".into();
     let anothers = made("edge:depot-2");
-    let open = message(&StreamOpen::Class { class: EventClass::Audit, epoch: 7 });
+    let open = message(&StreamOpen::Class { class: EventClass::Audit, epoch: 7, first: 0 });
     for life in 0..2 {
         let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
         let (mut send, mut recv) = client.open(&open).await;

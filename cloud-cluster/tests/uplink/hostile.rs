@@ -31,7 +31,7 @@ async fn strange_first_words_close_the_connection() {
     for (bytes, code) in [
         (b"\x08\x00\x00\x00nonsense".to_vec(), Code::Protocol),
         (vec![0xff; 64], Code::Protocol),
-        (message(&StreamOpen::Class { class: EventClass::Alerts, epoch: 1 }), Code::Protocol),
+        (message(&StreamOpen::Class { class: EventClass::Alerts, epoch: 1, first: 0 }), Code::Protocol),
         (message(&old), Code::Refused),
     ] {
         let client = Client::connect(&authority, cloud.address, control::ALPN).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_bad_frame_resets_its_stream_and_what_came_before_it_stays() {
     let authority = Authority::new();
     let cloud = Cloud::start(&authority, memory()).await;
     let (client, _control, _answers) = Client::welcomed(&authority, cloud.address).await;
-    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7 });
+    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7, first: 0 });
     let damaged = |first| {
         let mut bytes = readings(7, first, 5).to_vec();
         *bytes.last_mut().unwrap() ^= 1;
@@ -94,7 +94,7 @@ async fn an_edge_that_takes_no_acknowledgements_holds_up_nobody() {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(64));
     let (client, _control, _answers) = Client::welcomed_as("depot-1", transport, &authority, cloud.address).await;
-    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7 });
+    let open = message(&StreamOpen::Class { class: EventClass::Telemetry, epoch: 7, first: 0 });
     let (mut send, mut recv) = client.open(&open).await;
     assert!(matches!(read(&mut recv).await, ClassReply::Resume { next: None }));
     for frame in 0..FRAMES {

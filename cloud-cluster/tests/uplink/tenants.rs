@@ -63,7 +63,7 @@ async fn records_of_another_tenant_are_a_bad_frame() {
     for (class, frame) in
         [(EventClass::Telemetry, readings(7, 0, 5)), (EventClass::Alerts, crate::world::alerts(7, 0, 5))]
     {
-        let (mut send, mut recv) = client.open(&message(&StreamOpen::Class { class, epoch: 7 })).await;
+        let (mut send, mut recv) = client.open(&message(&StreamOpen::Class { class, epoch: 7, first: 0 })).await;
         assert!(matches!(read(&mut recv).await, ClassReply::Resume { next: None }));
         send.write_all(&frame).await.unwrap();
         assert_eq!(reset_code(&mut recv).await, Some(Code::BadFrame));

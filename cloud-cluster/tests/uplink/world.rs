@@ -91,7 +91,7 @@ fn now_ms() -> i64 {
 
 pub async fn append(log: &Arc<dyn EventLog>, stream: Stream, count: u32, bytes: Bytes) {
     let append = Append { stream, count, bytes, source: None };
-    log.submit(Commit { appends: vec![append], snapshots: Vec::new() }).durable().await.unwrap();
+    log.submit(Commit { appends: vec![append], ..Commit::default() }).durable().await.unwrap();
 }
 
 pub async fn append_readings(logs: &Logs, count: u32) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::contract::{
-    Append, Appended, BLOCK_LEN_MAX, Block, Bounds, Commit, CommitError, Committed, EventLog, Offset, ReadError,
+    Append, Appended, BLOCK_LEN_MAX, Block, Commit, CommitError, Committed, EventLog, Offset, ReadError,
     SNAPSHOT_KEY_LEN_MAX, Snapshot, Source, SourcePosition, Stream, Ticket,
 };
 
@@ -50,6 +50,8 @@ pub fn run<S: Subject>(subject: &S) {
         ("snapshots come in order of their names", snapshots_come_in_order),
         ("an empty commit is one", an_empty_commit_is_one),
         ("trim forgets whole blocks", trim_forgets_whole_blocks),
+        ("bounds say how many bytes there are", bounds_say_how_many_bytes_there_are),
+        ("a source skips what it lost", a_source_skips_what_it_lost),
         ("an empty stream goes on", an_empty_stream_goes_on),
         ("a subscriber hears of what is durable", a_subscriber_hears),
         ("commits take effect in order", commits_take_effect_in_order),
@@ -97,13 +99,18 @@ pub fn sent(source: &str, epoch: u64, first: Offset, append: Append) -> Append {
 }
 
 fn commit(log: &dyn EventLog, appends: &[Append]) -> Result<Committed, CommitError> {
-    log.submit(Commit { appends: appends.to_vec(), snapshots: Vec::new() }).wait()
+    log.submit(Commit { appends: appends.to_vec(), ..Commit::default() }).wait()
+}
+
+fn range(log: &dyn EventLog, stream: Stream) -> (Offset, Offset) {
+    let bounds = log.bounds(stream);
+    (bounds.first, bounds.next)
 }
 
 fn put(log: &dyn EventLog, key: &str, value: Option<&str>) {
     let value = value.map(|v| Bytes::copy_from_slice(v.as_bytes()));
     let snapshots = vec![Snapshot { key: key.into(), value }];
-    log.submit(Commit { appends: Vec::new(), snapshots }).wait().unwrap();
+    log.submit(Commit { snapshots, ..Commit::default() }).wait().unwrap();
 }
 
 fn at(outcome: Result<Committed, CommitError>) -> Vec<Appended> {
@@ -120,12 +127,12 @@ fn row(first: Offset, count: u32, text: &str) -> (Offset, u32, String) {
 
 fn offsets_are_dense<S: Subject>(opened: &Opened<'_, S>) {
     let log = opened.log();
-    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first: 0, next: 0 });
+    assert_eq!(range(&*log, Stream::TELEMETRY), (0, 0));
     assert!(log.read(Stream::TELEMETRY, 0, ALL).unwrap().is_empty());
     assert_eq!(at(commit(&*log, &[block(Stream::TELEMETRY, 40, "a")])), [Appended::At(0)]);
     let two = [block(Stream::TELEMETRY, 8, "b"), block(Stream::TELEMETRY, 1, "c")];
     assert_eq!(at(commit(&*log, &two)), [Appended::At(40), Appended::At(48)]);
-    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first: 0, next: 49 });
+    assert_eq!(range(&*log, Stream::TELEMETRY), (0, 49));
     let read = log.read(Stream::TELEMETRY, 0, ALL).unwrap();
     assert_eq!(texts(&read), [row(0, 40, "a"), row(40, 8, "b"), row(48, 1, "c")]);
 }
@@ -222,7 +229,7 @@ fn a_commit_is_whole_or_not_at_all<S: Subject>(opened: &Opened<'_, S>) {
         sent("d", 1, 7, block(Stream::TELEMETRY, 1, "a hole")),
     ];
     let snapshots = vec![Snapshot { key: b"k".to_vec(), value: Some(Bytes::from_static(b"v")) }];
-    let outcome = log.submit(Commit { appends, snapshots }).wait();
+    let outcome = log.submit(Commit { appends, snapshots, ..Commit::default() }).wait();
     assert!(matches!(outcome, Err(CommitError::Hole { expected: 2, found: 7, .. })), "{outcome:?}");
     assert_eq!(log.bounds(Stream::TELEMETRY).next, 1);
     assert_eq!(log.bounds(Stream::ALERTS).next, 0);
@@ -233,7 +240,7 @@ fn a_commit_is_whole_or_not_at_all<S: Subject>(opened: &Opened<'_, S>) {
 
 fn a_refused_commit_leaves_the_others<S: Subject>(opened: &Opened<'_, S>) {
     let log = opened.log();
-    let submit = |append: Append| log.submit(Commit { appends: vec![append], snapshots: Vec::new() });
+    let submit = |append: Append| log.submit(Commit { appends: vec![append], ..Commit::default() });
     let tickets: Vec<(bool, Ticket)> = (0..50)
         .flat_map(|n| {
             let good = submit(sent("d", 1, n * 2, block(Stream::TELEMETRY, 2, "good")));
@@ -316,20 +323,55 @@ fn trim_forgets_whole_blocks<S: Subject>(opened: &Opened<'_, S>) {
     assert_eq!(log.trim(Stream::TELEMETRY, 10).unwrap(), 10);
     assert_eq!(log.trim(Stream::TELEMETRY, 55).unwrap(), 50);
     assert_eq!(log.trim(Stream::TELEMETRY, 20).unwrap(), 50, "a trim takes nothing back");
-    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first: 50, next: 200 });
+    assert_eq!(range(&*log, Stream::TELEMETRY), (50, 200));
     let before = log.read(Stream::TELEMETRY, 49, ALL);
     assert!(matches!(before, Err(ReadError::Trimmed { wanted: 49, first: 50 })), "{before:?}");
     assert_eq!(texts(&log.read(Stream::TELEMETRY, 50, 1).unwrap()), [row(50, 10, "5")]);
     assert_eq!(log.read(Stream(0), 0, ALL).unwrap().len() + log.read(Stream::ALERTS, 0, ALL).unwrap().len(), 2);
 }
 
+fn bounds_say_how_many_bytes_there_are<S: Subject>(opened: &Opened<'_, S>) {
+    let blocks: Vec<Append> = (1..=20).map(|n| block(Stream::TELEMETRY, 10, &"x".repeat(n * 500))).collect();
+    commit(&*opened.log(), &blocks).unwrap();
+    commit(&*opened.log(), &[block(Stream::ALERTS, 1, "alert")]).unwrap();
+    let bytes = |stream| opened.log().bounds(stream).bytes;
+    assert_eq!((bytes(Stream::TELEMETRY), bytes(Stream::ALERTS), bytes(Stream::AUDIT)), (210 * 500, 5, 0));
+    opened.log().trim(Stream::TELEMETRY, 40).unwrap();
+    assert_eq!(bytes(Stream::TELEMETRY), 200 * 500);
+    opened.reopen();
+    let bytes = |stream| opened.log().bounds(stream).bytes;
+    assert_eq!((bytes(Stream::TELEMETRY), bytes(Stream::ALERTS)), (200 * 500, 5));
+    opened.log().trim(Stream::TELEMETRY, u64::MAX).unwrap();
+    assert_eq!(opened.log().bounds(Stream::TELEMETRY).bytes, 0);
+}
+
+fn a_source_skips_what_it_lost<S: Subject>(opened: &Opened<'_, S>) {
+    let skip = |first| {
+        let skips = vec![SourcePosition { source: Source("d".into()), epoch: 1, first }];
+        opened.log().submit(Commit { skips, ..Commit::default() }).wait().unwrap();
+    };
+    let send = |first| commit(&*opened.log(), &[sent("d", 1, first, block(Stream::TELEMETRY, 10, "x"))]);
+    send(0).unwrap();
+    assert!(matches!(send(50), Err(CommitError::Hole { expected: 10, .. })));
+    skip(50);
+    assert_eq!(opened.log().watermark(&Source("d".into())).unwrap(), Some((1, 50)));
+    opened.reopen();
+    let send = |first| commit(&*opened.log(), &[sent("d", 1, first, block(Stream::TELEMETRY, 10, "x"))]);
+    assert!(matches!(send(60), Err(CommitError::Hole { expected: 50, .. })));
+    assert_eq!(at(send(40)), [Appended::Repeat]);
+    assert_eq!(at(send(50)), [Appended::At(10)]);
+    let skips = vec![SourcePosition { source: Source("d".into()), epoch: 1, first: 5 }];
+    opened.log().submit(Commit { skips, ..Commit::default() }).wait().unwrap();
+    assert_eq!(opened.log().watermark(&Source("d".into())).unwrap(), Some((1, 60)), "it takes nothing back");
+}
+
 fn an_empty_stream_goes_on<S: Subject>(opened: &Opened<'_, S>) {
     commit(&*opened.log(), &[block(Stream::TELEMETRY, 10, "a")]).unwrap();
     assert_eq!(opened.log().trim(Stream::TELEMETRY, u64::MAX).unwrap(), 10);
-    assert_eq!(opened.log().bounds(Stream::TELEMETRY), Bounds { first: 10, next: 10 });
+    assert_eq!(range(&*opened.log(), Stream::TELEMETRY), (10, 10));
     opened.reopen();
     let log = opened.log();
-    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first: 10, next: 10 });
+    assert_eq!(range(&*log, Stream::TELEMETRY), (10, 10));
     assert!(log.read(Stream::TELEMETRY, 10, ALL).unwrap().is_empty());
     assert_eq!(at(commit(&*log, &[block(Stream::TELEMETRY, 1, "b")])), [Appended::At(10)]);
 }
@@ -359,7 +401,11 @@ fn commits_take_effect_in_order<S: Subject>(opened: &Opened<'_, S>) {
         .map(|n| {
             let value = Some(Bytes::from(n.to_string()));
             let appends = vec![block(Stream::TELEMETRY, 1, &n.to_string())];
-            log.submit(Commit { appends, snapshots: vec![Snapshot { key: b"last".to_vec(), value }] })
+            log.submit(Commit {
+                appends,
+                snapshots: vec![Snapshot { key: b"last".to_vec(), value }],
+                ..Commit::default()
+            })
         })
         .collect();
     for (n, ticket) in tickets.into_iter().enumerate() {
@@ -436,14 +482,14 @@ fn everything_is_there_after_reopening<S: Subject>(opened: &Opened<'_, S>) {
     let (epoch, log) = (opened.log().epoch(), opened.log());
     let appends = vec![sent("d", 8, 40, block(Stream::TELEMETRY, 10, "a")), block(Stream::TELEMETRY, 10, "b")];
     let snapshots = vec![Snapshot { key: b"k".to_vec(), value: Some(Bytes::from_static(b"v")) }];
-    log.submit(Commit { appends, snapshots }).wait().unwrap();
+    log.submit(Commit { appends, snapshots, ..Commit::default() }).wait().unwrap();
     log.trim(Stream::TELEMETRY, 10).unwrap();
     drop(log);
     for _ in 0..3 {
         opened.reopen();
         let log = opened.log();
         assert_eq!(log.epoch(), epoch);
-        assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first: 10, next: 20 });
+        assert_eq!(range(&*log, Stream::TELEMETRY), (10, 20));
         assert_eq!(*log.subscribe(Stream::TELEMETRY).borrow(), 20);
         assert_eq!(texts(&log.read(Stream::TELEMETRY, 10, ALL).unwrap()), [row(10, 10, "b")]);
         assert_eq!(log.snapshot(b"k").unwrap().unwrap(), "v");

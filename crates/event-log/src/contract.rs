@@ -20,6 +20,7 @@
 //! watermark of its source is [`Appended::Repeat`] and changes nothing; one that starts above it is
 //! [`CommitError::Hole`]; so is one that starts below and ends above it, since taking it would double records and
 //! leaving it would lose some: both say where to go on. Another epoch, or a new source, starts a count from any offset.
+//! What a source has lost for good it skips ([`Commit::skips`]): its watermark moves up, never down.
 //!
 //! **Refused.** [`CommitError::Hole`], [`CommitError::Malformed`] and [`CommitError::Full`] mean that nothing of this
 //! commit is in the log, and say nothing about the commits beside it. After [`CommitError::Broken`] nothing more is
@@ -97,6 +98,9 @@ pub struct Snapshot {
 /// What becomes durable together.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
+    /// What sources will never send, in order, before the blocks: nothing below `first` comes any more, and the next
+    /// append may begin there.
+    pub skips: Vec<SourcePosition>,
     /// Blocks, in order.
     pub appends: Vec<Append>,
     /// Snapshots, in order.
@@ -137,6 +141,8 @@ pub struct Bounds {
     pub first: Offset,
     /// Where the next record will stand.
     pub next: Offset,
+    /// Bytes of the blocks between.
+    pub bytes: u64,
 }
 
 /// Why a commit was refused.

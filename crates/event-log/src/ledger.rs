@@ -55,6 +55,12 @@ impl Ledger {
             }
         }
         let mark = self.journal.len();
+        for skip in &commit.skips {
+            let before = self.watermarks.get(&skip.source).copied();
+            if before.is_none_or(|(epoch, next)| epoch != skip.epoch || next < skip.first) {
+                self.set_watermark(skip, skip.first);
+            }
+        }
         let appended = commit.appends.iter().map(|append| self.admit_append(append)).collect::<Result<Vec<_>, _>>();
         if appended.is_err() {
             self.undo_to(mark);
@@ -75,12 +81,16 @@ impl Ledger {
             if self.is_repeat(position, end)? {
                 return Ok(Appended::Repeat);
             }
-            let before = self.watermarks.insert(position.source.clone(), (position.epoch, end));
-            let began = (position.epoch, position.first);
-            self.journal.push(Undo::Watermark(position.source.clone(), before, began));
+            self.set_watermark(position, end);
         }
-        self.set_bounds(append.stream, Bounds { first: bounds.first, next });
+        self.set_bounds(append.stream, Bounds { next, bytes: bounds.bytes + len as u64, ..bounds });
         Ok(Appended::At(bounds.next))
+    }
+
+    fn set_watermark(&mut self, position: &SourcePosition, next: Offset) {
+        let before = self.watermarks.insert(position.source.clone(), (position.epoch, next));
+        let began = (position.epoch, position.first);
+        self.journal.push(Undo::Watermark(position.source.clone(), before, began));
     }
 
     fn is_repeat(&self, position: &SourcePosition, end: Offset) -> Result<bool, CommitError> {
@@ -162,6 +172,24 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_skips_forward_only() {
+        let mut ledger = Ledger::default();
+        ledger.admit(&sent(1, 0)).unwrap();
+        let skip = |epoch, first| Commit {
+            skips: vec![SourcePosition { source: Source("d".into()), epoch, first }],
+            ..Commit::default()
+        };
+        ledger.admit(&skip(1, 5)).unwrap();
+        assert!(matches!(ledger.admit(&sent(1, 30)), Err(CommitError::Hole { expected: 10, .. })));
+        ledger.admit(&skip(1, 30)).unwrap();
+        ledger.admit(&sent(1, 30)).unwrap();
+        ledger.admit(&skip(2, 7)).unwrap();
+        assert!(matches!(ledger.admit(&sent(2, 6)), Err(CommitError::Hole { expected: 7, .. })));
+        ledger.take_back();
+        assert!(ledger.touched().watermarks.is_empty());
+    }
 
     fn sent(epoch: u64, first: Offset) -> Commit {
         let source = Some(SourcePosition { source: Source("d".into()), epoch, first });

@@ -161,8 +161,10 @@ impl EventLog for MemoryLog {
         if first > bounds.first {
             let mut kept = state.blocks.split_off(&(stream, bounds.first));
             let mut rest = kept.split_off(&(stream, first));
+            let forgotten: usize = kept.values().map(|(_, bytes)| bytes.len()).sum();
             state.blocks.append(&mut rest);
-            state.ledger.set_bounds(stream, Bounds { first, next: bounds.next });
+            let bytes = bounds.bytes - forgotten as u64;
+            state.ledger.set_bounds(stream, Bounds { first, next: bounds.next, bytes });
             self.0.published.publish(state.ledger.touched());
             state.ledger.settle();
         }

@@ -40,7 +40,9 @@ impl Model {
     fn bounds(&self, stream: Stream) -> Bounds {
         let first = self.trimmed.get(&stream).copied().unwrap_or(0);
         let last = self.blocks.get(&stream).and_then(|blocks| blocks.last());
-        Bounds { first, next: last.map_or(first, |(at, count, _)| at + u64::from(*count)) }
+        let next = last.map_or(first, |(at, count, _)| at + u64::from(*count));
+        let blocks = self.blocks.get(&stream).into_iter().flatten();
+        Bounds { first, next, bytes: blocks.map(|(_, _, bytes)| bytes.len() as u64).sum() }
     }
 
     fn watermark(&self, source: &str) -> Option<(u64, Offset)> {
@@ -51,6 +53,13 @@ impl Model {
     fn commit(&mut self, commit: &Commit) -> Option<Vec<Appended>> {
         let mut next = self.clone();
         let mut appended = Vec::new();
+        for SourcePosition { source, epoch, first } in &commit.skips {
+            let taken = next.taken.entry(source.0.clone()).or_insert((*epoch, BTreeSet::new()));
+            if taken.0 != *epoch {
+                *taken = (*epoch, BTreeSet::new());
+            }
+            taken.1.extend(0..*first);
+        }
         for append in &commit.appends {
             if append.count == 0 || append.bytes.is_empty() {
                 return None;
@@ -190,7 +199,14 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 fn commit() -> impl Strategy<Value = Commit> {
     let value = prop::option::weighted(0.7, vec(any::<u8>(), 0..20).prop_map(Bytes::from));
     let snapshot = (key(), value).prop_map(|(key, value)| Snapshot { key, value });
-    (vec(append(), 0..3), vec(snapshot, 0..3)).prop_map(|(appends, snapshots)| Commit { appends, snapshots })
+    let skip = (prop::sample::select(&["a", "b"][..]), 1..3u64, 1..40u64)
+        .prop_map(|(source, epoch, first)| SourcePosition { source: Source(source.into()), epoch, first });
+    let skips = prop_oneof![9 => Just(Vec::new()), 1 => vec(skip, 1..3)];
+    (skips, vec(append(), 0..3), vec(snapshot, 0..3)).prop_map(|(skips, appends, snapshots)| Commit {
+        skips,
+        appends,
+        snapshots,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {

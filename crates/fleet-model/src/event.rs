@@ -113,6 +113,8 @@ event_kinds! {
     DtcRaised = 36, "dtc.raised", Alerts;
     /// A diagnostic trouble code is gone.
     DtcCleared = 37, "dtc.cleared", Alerts;
+    /// Readings of the vehicle were shed before they were delivered: the edge's disk was short of space.
+    TelemetryGap = 48, "telemetry.gap", Alerts;
 }
 
 impl EventKind {

@@ -68,6 +68,9 @@ pub enum StreamOpen {
         class: EventClass,
         /// Which life of the edge's log.
         epoch: u64,
+        /// The oldest record that this log still has: what is below and not in the cloud was shed, and never comes.
+        #[serde(default)]
+        first: u64,
     },
     /// A plugin's bytes. The cloud answers with a [`PluginReply`] and the bytes.
     Plugin {
@@ -501,7 +504,7 @@ mod tests {
             records: vec![1],
             epochs: [(EventClass::Telemetry, u64::MAX), (EventClass::Alerts, 0)].into(),
         }));
-        round_trip(StreamOpen::Class { class: EventClass::Alerts, epoch: u64::MAX });
+        round_trip(StreamOpen::Class { class: EventClass::Alerts, epoch: u64::MAX, first: 7 });
         round_trip(StreamOpen::Plugin { hash: "00".repeat(32) });
         round_trip(ClassReply::Resume { next: None });
         round_trip(ClassReply::Resume { next: Some(u64::MAX) });

@@ -192,7 +192,7 @@ mod tests {
         let next = logs.telemetry.bounds(Stream::TELEMETRY).next + 1;
         let snapshots = if checkpoint { admission.checkpoint(next) } else { Vec::new() };
         let appends = vec![Append { stream: Stream::TELEMETRY, count: 1, bytes, source: None }];
-        logs.telemetry.submit(Commit { appends, snapshots }).wait().unwrap();
+        logs.telemetry.submit(Commit { appends, snapshots, ..Commit::default() }).wait().unwrap();
         verdict
     }
 

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use event_log::contract::BLOCK_LEN_MAX;
-use event_log::{Append, EventLog, Offset, ReadError, Stream};
+use event_log::{Append, Block, EventLog, Offset, ReadError, Stream};
 use fleet_model::{Reading, Refusal, Sequence, Timestamp, VehicleName};
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,15 @@ fn append(block: &mut Vec<u8>, count: &mut usize) -> Append {
     block.push(b']');
     let bytes = Bytes::from(std::mem::take(block));
     Append { stream: Stream::DEAD_LETTERS, count: std::mem::take(count) as u32, bytes, source: None }
+}
+
+/// When the newest letter of a block of [`Stream::DEAD_LETTERS`] was written, milliseconds since the Unix epoch.
+///
+/// # Errors
+/// When it holds no letters.
+pub fn block_time_ms(block: &Block) -> Result<i64, String> {
+    let letters: Vec<DeadLetter> = serde_json::from_slice(&block.bytes).map_err(|error| error.to_string())?;
+    letters.iter().map(|letter| letter.time.0).max().ok_or_else(|| "it holds no letters".to_owned())
 }
 
 /// The letters from offset `from` on, at most `limit`, with their offsets. What was trimmed is passed over.

@@ -4,7 +4,7 @@ use crate::config::{Clock, Logs};
 use crate::dead_letter::{self, DeadLetter};
 use crate::metrics::Metrics;
 use crate::progress::{OpenPart, Progress};
-use event_log::{Append, Appended, Commit, CommitError, Stream};
+use event_log::{Append, Appended, Commit, CommitError, Snapshot, Stream};
 use fleet_model::{Event, EventClass, EventId};
 use fleet_wire::block::EventBlockV1;
 use fleet_wire::frame::Placement;
@@ -14,7 +14,7 @@ use opentelemetry::KeyValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Most events in one block. A block that would be too long nevertheless is halved.
 const EVENTS_PER_BLOCK_MAX: usize = 1_024;
@@ -39,6 +39,8 @@ struct Place {
 pub(crate) enum ToWriter {
     /// Make these durable, then say that the part is done.
     Write { events: Vec<Event>, letters: Vec<DeadLetter>, part: OpenPart },
+    /// Make these durable in a commit of their own, with this snapshot.
+    Shed { events: Vec<Event>, snapshot: Snapshot, done: oneshot::Sender<()> },
     /// The replay is over: nothing that comes now was written before.
     ForgetKnown,
 }
@@ -108,6 +110,13 @@ impl Writer {
                         self.write(&mut events, &mut letters)?;
                         self.known = Known::default();
                     }
+                    ToWriter::Shed { events: mut gaps, snapshot, done } => {
+                        self.write(&mut events, &mut letters)?;
+                        if self.store(&mut gaps, &mut Vec::new(), vec![snapshot])? {
+                            // Whoever asked may be gone.
+                            let _ = done.send(());
+                        }
+                    }
                 }
                 next = if events.len() < EVENTS_PER_COMMIT_MAX { receiver.try_recv().ok() } else { None };
             }
@@ -129,6 +138,16 @@ impl Writer {
         if events.is_empty() && letters.is_empty() {
             return Ok(());
         }
+        self.store(events, letters, Vec::new()).map(drop)
+    }
+
+    /// Whether it is durable: not when the writer is told to stop meanwhile.
+    fn store(
+        &mut self,
+        events: &mut Vec<Event>,
+        letters: &mut Vec<DeadLetter>,
+        snapshots: Vec<Snapshot>,
+    ) -> Result<bool, String> {
         let mut appends = Vec::new();
         // The offsets in the frames are foretold: this thread alone appends derived events here, unless it was told
         // otherwise.
@@ -143,7 +162,8 @@ impl Writer {
             self.metrics.events.add(of_class.len() as u64, &[KeyValue::new("class", class.as_str())]);
         }
         appends.extend(dead_letter::append_of(letters));
-        let Some(committed) = self.commit(Commit { appends, ..Default::default() })? else { return Ok(()) };
+        let commit = Commit { appends, snapshots, ..Default::default() };
+        let Some(committed) = self.commit(commit)? else { return Ok(false) };
         for (append, first) in foretold.into_iter().filter(|_| !self.others_append) {
             if committed.get(append) != Some(&Appended::At(first)) {
                 return Err(format!("somebody else appended events: {:?} instead of {first}", committed.get(append)));
@@ -151,7 +171,7 @@ impl Writer {
         }
         events.clear();
         letters.clear();
-        Ok(())
+        Ok(true)
     }
 
     fn lay_out(&self, events: &[&Event], place: &mut Place, appends: &mut Vec<Append>) -> Result<(), BuildError> {

@@ -16,6 +16,9 @@ pub(crate) const ADMISSION_OFFSET: &[u8] = b"admission/offset";
 /// In the telemetry log: readings that admission knows of, by vehicle, span of event time and checkpoint.
 const ADMISSION_KNOWN: &[u8] = b"admission/known/";
 
+/// In the events log: up to where the telemetry log was shed.
+pub(crate) const SHED: &[u8] = b"shed";
+
 /// In the events log: where each chain of audit records ends, by tenant.
 const AUDIT_HEADS: &str = "audit/head/";
 /// In the events log: which revision of a deployment was refused last, so that it is recorded once.

@@ -342,6 +342,18 @@ impl Record for AdmissionOffsetRecord {
     const VERSION: u8 = 1;
 }
 
+/// Up to where the readings of a telemetry log were shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShedRecord {
+    pub telemetry_epoch: u64,
+    pub telemetry_to: u64,
+}
+
+impl Record for ShedRecord {
+    const KIND: u8 = 10;
+    const VERSION: u8 = 1;
+}
+
 /// Readings that admission knows of, those of one vehicle and one span of event time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownRecord {

@@ -21,8 +21,6 @@ use vehicle_runtime::{Clock, Logs};
 const LINGER: Duration = Duration::from_millis(2);
 /// A block with this many readings does not wait.
 const LINGER_BELOW: usize = 512;
-/// Readings between two snapshots of admission, which is what a restart reads again at most.
-const CHECKPOINT_READINGS: u64 = 200_000;
 /// After a commit failed, nothing is tried for this long.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Who the builder is to the log: a block whose predecessor was refused is refused as well.
@@ -45,6 +43,8 @@ pub(super) struct Builder {
     /// Requests before this instant are refused: a commit failed, for this reason.
     pause: Option<(Instant, IngestError)>,
     since_checkpoint: u64,
+    /// [`Parts::checkpoint_readings`]
+    checkpoint_readings: u64,
     draft: Draft,
     letters: Vec<DeadLetter>,
     answers: Vec<Answer>,
@@ -73,6 +73,7 @@ impl Builder {
             life: 1,
             pause: None,
             since_checkpoint: 0,
+            checkpoint_readings: parts.checkpoint_readings,
             draft: Draft::default(),
             letters: Vec::new(),
             answers: Vec::new(),
@@ -246,13 +247,13 @@ impl Builder {
             bytes: frame.bytes().clone(),
             source: Some(SourcePosition { source: Source(SOURCE.into()), epoch, first }),
         };
-        let snapshots = if self.since_checkpoint >= CHECKPOINT_READINGS {
+        let snapshots = if self.since_checkpoint >= self.checkpoint_readings {
             self.since_checkpoint = 0;
             self.admission.checkpoint(self.next)
         } else {
             Vec::new()
         };
-        let ticket = self.logs.telemetry.submit(Commit { appends: vec![append], snapshots });
+        let ticket = self.logs.telemetry.submit(Commit { appends: vec![append], snapshots, ..Commit::default() });
         Stored::new(ticket, first, frame)
     }
 

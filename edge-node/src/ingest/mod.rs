@@ -155,6 +155,10 @@ pub struct Running {
     tasks: JoinHandle<Result<(), Fatal>>,
 }
 
+/// Readings between two snapshots of admission, which is what a restart reads again at most, and what retention cannot
+/// remove yet.
+pub const CHECKPOINT_READINGS: u64 = 200_000;
+
 /// What ingest works with.
 pub struct Parts {
     /// Both logs.
@@ -163,6 +167,8 @@ pub struct Parts {
     pub runtime: Arc<Runtime>,
     /// What is refused.
     pub policy: AdmissionPolicy,
+    /// Readings between two snapshots of admission: [`CHECKPOINT_READINGS`], or fewer where not many may be kept.
+    pub checkpoint_readings: u64,
     /// Stamps blocks and dead letters.
     pub clock: Clock,
     /// What happened.

@@ -107,7 +107,8 @@ async fn converse(
 ) -> Result<Infallible, ClassError> {
     let _ = send.set_priority(priority(progress.class));
     let epoch = progress.log.epoch();
-    messages::write(send, &StreamOpen::Class { class: progress.class, epoch }).await?;
+    let first = progress.log.bounds(progress.stream).first;
+    messages::write(send, &StreamOpen::Class { class: progress.class, epoch, first }).await?;
     let reply = tokio::time::timeout(RESUME_DEADLINE, messages::read(recv, OPENING_LEN_MAX));
     let cloud = match reply.await.map_err(|_| ClassError::Overdue)?? {
         ClassReply::Resume { next } => next,

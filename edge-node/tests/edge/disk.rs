@@ -5,11 +5,14 @@ use crate::gated_log::{Disk, GatedLog};
 use crate::started::{Edge, FIX, readings_of};
 use drover_edge::device_link::payload::{Element, Parsed};
 use drover_edge::ingest::{self, Ingest, IngestError, Parts, Payload, Running};
-use event_log::MemoryLog;
+use drover_edge::retention::{self, RetentionConfig};
+use event_log::{EventLog, MemoryLog, Stream};
 use fleet_model::{AdmissionPolicy, Reading, Refusal, Sequence, Timestamp, VehicleName};
 use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::packet::Packet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use vehicle_runtime::{AuditTrail, Logs, NoPlugins, NoSink, Runtime, RuntimeConfig, system_clock};
 
 /// A commit fails after admission has given out a sequence and remembered the reading. What the device sends again must
@@ -117,7 +120,14 @@ impl Inside {
         let started = Runtime::start(config, logs.clone(), Arc::new(NoSink), Arc::new(NoPlugins), clock.clone(), audit);
         let runtime = started.await.unwrap();
         let policy = AdmissionPolicy::default();
-        let parts = Parts { logs, runtime: runtime.clone(), policy, clock, counts: Arc::default() };
+        let parts = Parts {
+            logs,
+            runtime: runtime.clone(),
+            policy,
+            checkpoint_readings: 200_000,
+            clock,
+            counts: Arc::default(),
+        };
         let (ingest, running) = ingest::start(parts).await.unwrap();
         Self { ingest, running, runtime, telemetry, events }
     }
@@ -179,5 +189,31 @@ async fn without_dead_letters_only_what_has_some_is_not_acknowledged() {
     let bad = bad.await.unwrap();
     assert!(matches!(bad, Err(IngestError::Full(_))), "{bad:?}");
     inside.events.set(Disk::Works);
+    inside.end().await;
+}
+
+/// Killed between telling of what is shed and removing it.
+#[tokio::test]
+async fn what_was_told_of_is_removed_by_the_next_start_and_not_told_of_again() {
+    let inside = Inside::start().await;
+    for second in 1..=5 {
+        inside.ingest.submit(fix("bus-1", second * 1_000)).await.unwrap().await.unwrap().unwrap();
+    }
+    inside.runtime.record_shed(Vec::new(), 3).await.unwrap();
+    let logs = Logs { telemetry: inside.telemetry.clone(), events: inside.events.clone() };
+    let (config, clock) = (RetentionConfig::default(), system_clock());
+    let parts = retention::Parts { logs, runtime: inside.runtime.clone(), config, clock, uplink: None };
+    let ends = CancellationToken::new();
+    let keeps = tokio::spawn(retention::run(parts, ends.clone()));
+    let trimmed = async {
+        while inside.telemetry.bounds(Stream::TELEMETRY).first < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), trimmed).await.unwrap();
+    ends.cancel();
+    keeps.await.unwrap();
+    assert_eq!(inside.telemetry.bounds(Stream::TELEMETRY).first, 3);
+    assert_eq!(inside.events.bounds(Stream::ALERTS).next, 0);
     inside.end().await;
 }

@@ -61,6 +61,8 @@ pub struct Setup {
     pub signer: Option<[u8; 32]>,
     /// Whether [`NEIGHBOUR`] is there as well.
     pub neighbour: bool,
+    /// Readings that the edge may have, MiB; its default otherwise.
+    pub telemetry_mib_max: Option<u64>,
 }
 
 impl Setup {
@@ -75,6 +77,7 @@ impl Setup {
             json_logs: false,
             signer: None,
             neighbour: false,
+            telemetry_mib_max: None,
         }
     }
 
@@ -109,6 +112,11 @@ operator = {}
             sha256_hex(api_key),
             *name == TENANT,
         )
+    }
+
+    /// The part of edge.toml about what is kept.
+    pub(super) fn retention(&self) -> String {
+        self.telemetry_mib_max.map_or_else(String::new, |max| format!("[retention]\ntelemetry_mib_max = {max}\n"))
     }
 
     /// The part of edge.toml about devices.

@@ -25,7 +25,7 @@ fn image() -> Vec<u8> {
         let append = Append { stream: Stream::TELEMETRY, count: 3, bytes: bytes_of(n), source: None };
         let key = format!("vehicle/{n:03}").into_bytes();
         let snapshots = vec![Snapshot { key, value: Some(Bytes::from(format!("state of {n}"))) }];
-        log.submit(Commit { appends: vec![append], snapshots }).wait().unwrap();
+        log.submit(Commit { appends: vec![append], snapshots, ..Commit::default() }).wait().unwrap();
     }
     drop(log);
     disk.durable()

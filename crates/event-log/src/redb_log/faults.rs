@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::keys::{META, META_LOG};
-use super::record_format::LogHeader;
+use super::keys::{BOUNDS, META, META_LOG};
+use super::record_format::{LogHeader, seal_pair};
 use super::simulated_disk::Disk;
 use super::{RedbLog, RedbOptions};
 use crate::contract::{Append, Appended, Commit, CommitError, EventLog, ReadError, Snapshot, Stream};
@@ -25,7 +25,7 @@ fn open(path: &std::path::Path) -> Result<RedbLog, OpenError> {
 
 fn block(len: usize) -> Commit {
     let append = Append { stream: Stream::TELEMETRY, count: 1, bytes: vec![7; len].into(), source: None };
-    Commit { appends: vec![append], snapshots: Vec::new() }
+    Commit { appends: vec![append], ..Commit::default() }
 }
 
 #[test]
@@ -70,7 +70,33 @@ fn a_newer_format_is_refused() {
     transaction.commit().unwrap();
     drop(db);
     let opened = open(&path);
-    assert!(matches!(opened, Err(OpenError::Newer { found: 9, known: 1, .. })), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::Newer { found: 9, known: 2, .. })), "{opened:?}");
+}
+
+#[test]
+fn a_log_of_the_first_format_is_read_and_its_bytes_are_counted() {
+    let (_folder, path) = place();
+    let log = open(&path).unwrap();
+    for len in [300, 500] {
+        log.submit(block(len)).wait().unwrap();
+    }
+    let bounds = log.bounds(Stream::TELEMETRY);
+    assert_eq!(bounds.bytes, 800);
+    drop(log);
+    let db = redb::Database::create(&path).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let header = LogHeader { format: 1, epoch: 1 }.seal(META_LOG.as_bytes());
+    transaction.open_table(META).unwrap().insert(META_LOG, header.as_slice()).unwrap();
+    let stream = Stream::TELEMETRY.0;
+    let pair = seal_pair(&[stream], bounds.first, bounds.next);
+    transaction.open_table(BOUNDS).unwrap().insert(stream, pair.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+    let log = open(&path).unwrap();
+    assert_eq!(log.bounds(Stream::TELEMETRY), bounds);
+    log.submit(block(200)).wait().unwrap();
+    drop(log);
+    assert_eq!(open(&path).unwrap().bounds(Stream::TELEMETRY).bytes, 1_000);
 }
 
 #[test]

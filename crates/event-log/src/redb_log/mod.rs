@@ -253,7 +253,7 @@ fn read_blocks(
 ) -> Result<Vec<Block>, Fault> {
     // A trim may have come in between: the bounds of this transaction belong to its blocks.
     let bounds = match transaction.open_table(BOUNDS)?.get(stream.0)? {
-        Some(record) => record_format::open_bounds(&[stream.0], record.value()).map_err(|what| damaged(from, what))?,
+        Some(record) => record_format::open_bounds(&[stream.0], record.value()).map_err(|what| damaged(from, what))?.0,
         None => return Err(damaged(from, "the bounds of its stream are gone".into())),
     };
     check_trimmed(bounds, from).map_err(Fault::Read)?;

@@ -16,8 +16,8 @@ use crate::error::OpenError;
 use crate::ledger::Watermark;
 use crate::memory::random_epoch;
 
-/// The format of the file that is written, and the latest that is read.
-const FORMAT: u32 = 1;
+/// The format of the file that is written, and the latest that is read. In the first, bounds had no bytes.
+const FORMAT: u32 = 2;
 /// Memory while a file is created.
 const CREATE_CACHE_BYTES: usize = 1_024 * 1_024;
 
@@ -104,12 +104,19 @@ fn read_bounds(transaction: &ReadTransaction) -> Result<BTreeMap<Stream, Bounds>
     for entry in transaction.open_table(BOUNDS)?.iter()? {
         let (key, record) = entry?;
         let stream = key.value();
-        let bounds = record_format::open_bounds(&[stream], record.value()).map_err(|what| damaged(0, what))?;
+        let opened = record_format::open_bounds(&[stream], record.value());
+        let (mut bounds, bytes_known) = opened.map_err(|what| damaged(0, what))?;
         let mut range = blocks.range((stream, 0)..=(stream, u64::MAX))?;
         let first = range.next().transpose()?.map_or(bounds.next, |(key, _)| key.value().1);
         if first != bounds.first {
             let what = format!("stream {stream} should begin at {} and begins at {first}", bounds.first);
             return Err(damaged(bounds.first, what));
+        }
+        if !bytes_known {
+            // Once: the next commit of the stream stores them.
+            for block in blocks.range((stream, 0)..=(stream, u64::MAX))? {
+                bounds.bytes += block?.1.value().len().saturating_sub(record_format::HEADER_LEN) as u64;
+            }
         }
         all.insert(Stream(stream), bounds);
     }

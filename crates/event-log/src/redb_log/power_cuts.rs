@@ -30,13 +30,16 @@ fn commit_of(n: u64, seed: u64) -> Commit {
     let alerts = Append { stream: Stream::ALERTS, count: 1, bytes: Bytes::from(format!("alert of {n}")), source: None };
     let put = |key: String, value: u64| Snapshot { key: key.into(), value: Some(Bytes::from(value.to_string())) };
     let snapshots = vec![put("commits".into(), n + 1), put(format!("vehicle/{}", n % 40), n)];
-    Commit { appends: vec![telemetry, alerts], snapshots }
+    Commit { appends: vec![telemetry, alerts], snapshots, ..Commit::default() }
 }
 
 /// Everything that `commits` commits leave behind, and nothing else.
 fn check(log: &dyn EventLog, commits: u64, seed: u64, first: Offset) {
-    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first, next: commits * 10 });
-    assert_eq!(log.bounds(Stream::ALERTS), Bounds { first: 0, next: commits });
+    let len = |commit: u64| commit_of(commit, seed).appends.into_iter().map(|append| append.bytes.len() as u64);
+    let bytes = (first / 10..commits).filter_map(|commit| len(commit).next()).sum();
+    assert_eq!(log.bounds(Stream::TELEMETRY), Bounds { first, next: commits * 10, bytes });
+    let bytes = (0..commits).filter_map(|commit| len(commit).nth(1)).sum();
+    assert_eq!(log.bounds(Stream::ALERTS), Bounds { first: 0, next: commits, bytes });
     let watermark = log.watermark(&Source("depot-1/telemetry".into())).unwrap();
     assert_eq!(watermark, (commits > 0).then_some((7, commits * 10)));
     let telemetry = log.read(Stream::TELEMETRY, first, usize::MAX).unwrap();

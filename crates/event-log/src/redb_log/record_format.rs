@@ -57,7 +57,7 @@ fn checksum(key: &[u8], header: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(key), header), value)
 }
 
-/// Two numbers, as bounds and watermarks are stored.
+/// Two numbers, as watermarks are stored.
 pub(super) fn seal_pair(key: &[u8], a: u64, b: u64) -> Vec<u8> {
     let mut value = [0; 16];
     value[..8].copy_from_slice(&a.to_le_bytes());
@@ -68,18 +68,34 @@ pub(super) fn seal_pair(key: &[u8], a: u64, b: u64) -> Vec<u8> {
 fn open_pair(key: &[u8], record: &[u8]) -> Result<(u64, u64), String> {
     let (_, value) = open(key, record)?;
     match value.as_chunks::<8>() {
-        ([a, b], []) => Ok((u64::from_le_bytes(*a), u64::from_le_bytes(*b))),
+        ([a, b], []) => Ok((number(*a), number(*b))),
         _ => Err(format!("{} bytes are no pair of numbers", value.len())),
     }
 }
 
 /// Bounds of a stream.
-pub(super) fn open_bounds(key: &[u8], record: &[u8]) -> Result<Bounds, String> {
-    let (first, next) = open_pair(key, record)?;
-    if first > next {
-        return Err(format!("a stream cannot begin at {first} and end at {next}"));
+pub(super) fn seal_bounds(key: &[u8], bounds: Bounds) -> Vec<u8> {
+    seal(key, &[bounds.first, bounds.next, bounds.bytes].map(u64::to_le_bytes).concat())
+}
+
+/// Bounds of a stream, and whether they say how many bytes are between: those of the first format do not.
+pub(super) fn open_bounds(key: &[u8], record: &[u8]) -> Result<(Bounds, bool), String> {
+    let (_, value) = open(key, record)?;
+    let (bounds, bytes_known) = match value.as_chunks::<8>() {
+        ([first, next], []) => (Bounds { first: number(*first), next: number(*next), bytes: 0 }, false),
+        ([first, next, bytes], []) => {
+            (Bounds { first: number(*first), next: number(*next), bytes: number(*bytes) }, true)
+        }
+        _ => return Err(format!("{} bytes are no bounds", value.len())),
+    };
+    if bounds.first > bounds.next {
+        return Err(format!("a stream cannot begin at {} and end at {}", bounds.first, bounds.next));
     }
-    Ok(Bounds { first, next })
+    Ok((bounds, bytes_known))
+}
+
+fn number(bytes: [u8; 8]) -> u64 {
+    u64::from_le_bytes(bytes)
 }
 
 /// Watermark of a source.

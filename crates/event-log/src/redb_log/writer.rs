@@ -6,7 +6,7 @@ use redb::WriteTransaction;
 
 use super::keys::{BLOCKS, BOUNDS, META, META_TRANSACTIONS, SNAPSHOTS, WATERMARKS, block_key};
 use super::queue::{Job, Trim, Waiting, Work};
-use super::record_format::{HEADER_LEN, seal, seal_into, seal_number, seal_pair};
+use super::record_format::{HEADER_LEN, seal, seal_bounds, seal_into, seal_number, seal_pair};
 use super::store::{StoreError, survive};
 use super::{Shared, read_transactions};
 use crate::contract::{Appended, Bounds, Commit, CommitError, Committed, Offset};
@@ -75,12 +75,14 @@ impl Writer {
         }
         let changes_something = decided.iter().any(|d| match &d.outcome {
             Ok(appended) => {
-                !d.waiting.commit.snapshots.is_empty() || appended.iter().any(|a| matches!(a, Appended::At(_)))
+                let Commit { skips, snapshots, .. } = &d.waiting.commit;
+                let appends = appended.iter().any(|a| matches!(a, Appended::At(_)));
+                appends || !snapshots.is_empty() || !skips.is_empty()
             }
             Err(_) => false,
         });
         let stored =
-            if changes_something { self.store(|transaction| write_group(transaction, &decided)) } else { Ok(()) };
+            if changes_something { self.store(|transaction, _| write_group(transaction, &decided)) } else { Ok(()) };
         let counters = &self.shared.counters;
         for Decided { waiting, outcome } in decided {
             let outcome = match (&stored, outcome) {
@@ -101,12 +103,16 @@ impl Writer {
     }
 
     /// One durable transaction: the ledger and what is published move with it or not at all.
-    fn store(&mut self, write: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), StoreError> {
-        let touched = self.ledger.touched();
+    /// `write` may say more exactly what is touched.
+    fn store(
+        &mut self,
+        write: impl FnOnce(&WriteTransaction, &mut Touched) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let mut touched = self.ledger.touched();
         let number = self.transactions + 1;
         let stored = self.ready().and_then(|()| {
             self.shared.store.write(|transaction| {
-                write(transaction)?;
+                write(transaction, &mut touched)?;
                 write_standing(transaction, &touched, number)
             })
         });
@@ -173,11 +179,19 @@ impl Writer {
                 return Ok(bounds.first);
             }
             let stream = trim.stream;
-            self.ledger.set_bounds(stream, Bounds { first, next: bounds.next });
-            self.store(|transaction| {
+            let mut left = Bounds { first, ..bounds };
+            self.ledger.set_bounds(stream, left);
+            self.store(|transaction, touched| {
                 let mut blocks = transaction.open_table(BLOCKS)?;
-                Ok(blocks.retain_in((stream.0, 0)..(stream.0, first), |_, _| false)?)
+                blocks.retain_in((stream.0, 0)..(stream.0, first), |_, block| {
+                    left.bytes = left.bytes.saturating_sub(block.len().saturating_sub(HEADER_LEN) as u64);
+                    false
+                })?;
+                touched.bounds.insert(stream, left);
+                Ok(())
             })?;
+            self.ledger.set_bounds(stream, left);
+            self.ledger.settle();
             if !more {
                 self.give_back_space();
                 return Ok(first);
@@ -222,7 +236,7 @@ fn write_group(transaction: &WriteTransaction, decided: &[Decided]) -> Result<()
     let mut snapshots = transaction.open_table(SNAPSHOTS)?;
     for Decided { waiting: Waiting { commit, .. }, outcome } in decided {
         let Ok(appended) = outcome else { continue };
-        let Commit { appends, snapshots: changes } = commit;
+        let Commit { appends, snapshots: changes, .. } = commit;
         for (append, at) in appends.iter().zip(appended) {
             if let Appended::At(first) = at {
                 let len = HEADER_LEN + append.bytes.len();
@@ -244,7 +258,7 @@ fn write_group(transaction: &WriteTransaction, decided: &[Decided]) -> Result<()
 fn write_standing(transaction: &WriteTransaction, touched: &Touched, number: u64) -> Result<(), redb::Error> {
     let mut bounds = transaction.open_table(BOUNDS)?;
     for (stream, b) in &touched.bounds {
-        bounds.insert(stream.0, seal_pair(&[stream.0], b.first, b.next).as_slice())?;
+        bounds.insert(stream.0, seal_bounds(&[stream.0], *b).as_slice())?;
     }
     let mut watermarks = transaction.open_table(WATERMARKS)?;
     for (source, (epoch, next)) in &touched.watermarks {
