@@ -290,6 +290,21 @@ idle_timeout_ms = {idle_timeout_ms}
         process::run(command)
     }
 
+    /// Posts readings to the edge as a device does, and answers what it said.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub fn post_readings(&self, readings: &Value) -> Result<Value> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "20"])
+            .args(["--user", &format!("{}:{}", DEMO.device_user, DEMO.device_password)])
+            .args(["--header", "Content-Type: application/json", "--data-binary", &readings.to_string()])
+            .arg(format!("http://{}/v1/readings", self.http))
+            .stdin(std::process::Stdio::null());
+        let answer = self.run(&mut curl)?;
+        serde_json::from_str(&answer).with_context(|| format!("the edge answered {answer:?}"))
+    }
+
     /// Uploads a plugin file and deploys it with a config, and waits until the edge runs it.
     ///
     /// # Errors

@@ -1,10 +1,9 @@
 //! A made-up day that uses everything the geofence can be told, through real processes: readings over HTTP to the edge,
 //! alerts as a partner reads them from the cloud, compared to the last one.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use system_tests::alerts::{Alert, Class};
 use system_tests::fleet::{Fleet, Setup};
@@ -106,16 +105,8 @@ fn afterwards() -> Vec<Value> {
 }
 
 fn post(fleet: &Fleet, readings: &[Value]) -> Result<()> {
-    let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail-with-body", "--max-time", "20"])
-        .args(["--user", &format!("fleet:{}", fleet.device_password())])
-        .args(["--header", "Content-Type: application/json", "--data-binary", &Value::from(readings).to_string()])
-        .arg(format!("http://{}/v1/readings", fleet.http()))
-        .output()
-        .context("start curl")?;
-    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    let parsed: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
-    ensure!(parsed["admitted"] == readings.len(), "{answer}");
+    let answer = fleet.post_readings(&readings.into())?;
+    ensure!(answer["admitted"] == readings.len(), "{answer}");
     Ok(())
 }
 

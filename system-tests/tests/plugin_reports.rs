@@ -20,15 +20,7 @@ fn post(fleet: &Fleet, seconds: std::ops::Range<u32>) -> Result<()> {
             "latitude": 52.2, "longitude": 21.0, "speed": 0.0})
     };
     let readings: Vec<Value> = seconds.map(reading).collect();
-    let status = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--max-time", "20", "--output", "/dev/null"])
-        .args(["--user", &format!("fleet:{}", fleet.device_password())])
-        .args(["--header", "Content-Type: application/json", "--data-binary", &json!(readings).to_string()])
-        .arg(format!("http://{}/v1/readings", fleet.http()))
-        .stdin(Stdio::null())
-        .status()
-        .context("start curl")?;
-    assert!(status.success(), "{status}");
+    fleet.post_readings(&readings.into())?;
     Ok(())
 }
 

@@ -90,7 +90,7 @@ impl Day {
             let mut reading = json!({"vehicle": "van-1", "event_time": format!("2026-05-04T08:00:{second:02}Z"),
                 "latitude": 52.2, "longitude": 21.0});
             reading[signal] = json!(value);
-            post(fleet, &reading)?;
+            fleet.post_readings(&reading)?;
         }
         let told = wait_for("what the rule tells", SEEN_WITHIN, || {
             let events = self.events(fleet, self.class)?;
@@ -145,19 +145,6 @@ impl Day {
         let lines = fleet.run(fleet.drover().args(["events", "--class", class, "--format", "ndjson"]))?;
         lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
-}
-
-fn post(fleet: &Fleet, readings: &Value) -> Result<()> {
-    let status = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--max-time", "20", "--output", "/dev/null"])
-        .args(["--user", &format!("fleet:{}", fleet.device_password())])
-        .args(["--header", "Content-Type: application/json", "--data-binary", &readings.to_string()])
-        .arg(format!("http://{}/v1/readings", fleet.http()))
-        .stdin(Stdio::null())
-        .status()
-        .context("start curl")?;
-    assert!(status.success(), "{status}");
-    Ok(())
 }
 
 #[test]
@@ -265,7 +252,7 @@ fn a_rule_says_the_same_in_every_language() -> Result<()> {
                     "latitude": latitude + number as f64 / 50.0, "longitude": 21.0})
             })
             .collect();
-        post(&fleet, &json!(readings))?;
+        fleet.post_readings(&json!(readings))?;
     }
     fleet.wait_until_delivered(SEEN_WITHIN)?;
     let events = fleet.run(fleet.drover().args(["events", "--class", "alerts", "--format", "ndjson"]))?;

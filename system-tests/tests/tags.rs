@@ -1,10 +1,9 @@
 //! A rule for vehicles with a tag, through real processes: vehicles are tagged and untagged while they drive, and the rule
 //! begins and ends to decide for them.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use system_tests::fleet::{Fleet, Setup};
 use system_tests::process::wait_for;
@@ -28,14 +27,7 @@ fn come_and_go(fleet: &Fleet, time: u32) -> Result<()> {
         let readings: Vec<Value> = ["bus-1", "bus-2"]
             .map(|vehicle| json!({"vehicle": vehicle, "event_time": event_time, "latitude": latitude, "longitude": 21.0}))
             .into();
-        let status = Command::new("curl")
-            .args(["--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--output", "/dev/null"])
-            .args(["--user", &format!("fleet:{}", fleet.device_password())])
-            .args(["--header", "Content-Type: application/json", "--data-binary", &Value::from(readings).to_string()])
-            .arg(format!("http://{}/v1/readings", fleet.http()))
-            .status()
-            .context("start curl")?;
-        ensure!(status.success(), "{status}");
+        fleet.post_readings(&readings.into())?;
     }
     Ok(())
 }

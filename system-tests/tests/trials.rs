@@ -1,10 +1,9 @@
 //! A stricter geofence is tried beside the live one through real processes: compared in its shadow, ended, tried again, and
 //! made live by its rule.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use system_tests::fleet::{Fleet, Setup};
 use system_tests::process::wait_for;
@@ -29,14 +28,7 @@ fn drive(fleet: &Fleet, minute: u32, is_there: bool) -> Result<()> {
                 "latitude": if is_there { latitude } else { 52.5 }, "longitude": 21.0})
         })
         .into();
-    let status = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--output", "/dev/null"])
-        .args(["--user", &format!("fleet:{}", fleet.device_password())])
-        .args(["--header", "Content-Type: application/json", "--data-binary", &Value::from(readings).to_string()])
-        .arg(format!("http://{}/v1/readings", fleet.http()))
-        .status()
-        .context("start curl")?;
-    ensure!(status.success(), "{status}");
+    fleet.post_readings(&readings.into())?;
     Ok(())
 }
 

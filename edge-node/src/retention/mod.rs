@@ -34,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const READ_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// Blocks' bytes of which one set of events tells.
 const SHED_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+const HOUR_MS: i64 = 3_600_000;
 /// Snapshots of what was delivered, in the events log, by class.
 const DELIVERED: &str = "delivered/";
 
@@ -124,29 +125,38 @@ impl Keeper {
             .await?
         };
         while self.shrink_telemetry(&limits).await? {}
-        let keep_ms = i64::from(self.parts.config.delivered_h) * 3_600_000;
-        let policy = Policy { bytes_max: None, keep_ms };
+        let RetentionConfig { delivered_h, dead_letters_h, .. } = self.parts.config;
         for (class, stream, unneeded) in [
             (EventClass::Alerts, Stream::ALERTS, limits.alerts),
             (EventClass::Billing, Stream::BILLING, limits.billing),
             (EventClass::Audit, Stream::AUDIT, Offset::MAX),
         ] {
             let delivered = self.delivered(class, stream);
-            let of = |bounds| Standing { bounds, delivered, unneeded, coming_down: false };
-            while let Some(old) = self.oldest(logs.events.clone(), stream, of, policy, created_ms).await?
-                && trim(&logs.events, stream, old.plan.trim_to).await?
-                && old.plan.all_go
-            {}
+            self.trim_old(stream, (delivered, unneeded), delivered_h, created_ms).await?;
         }
-        let policy = Policy { bytes_max: None, keep_ms: i64::from(self.parts.config.dead_letters_h) * 3_600_000 };
-        let stream = Stream::DEAD_LETTERS;
-        let of =
-            |bounds| Standing { bounds, delivered: Offset::MAX, unneeded: limits.dead_letters, coming_down: false };
-        while let Some(old) = self.oldest(logs.events.clone(), stream, of, policy, dead_letter::block_time_ms).await?
-            && trim(&logs.events, stream, old.plan.trim_to).await?
-            && old.plan.all_go
-        {}
-        Ok(())
+        let anywhere = (Offset::MAX, limits.dead_letters);
+        self.trim_old(Stream::DEAD_LETTERS, anywhere, dead_letters_h, dead_letter::block_time_ms).await
+    }
+
+    /// Trims a stream of the events log by age.
+    async fn trim_old(
+        &self,
+        stream: Stream,
+        (delivered, unneeded): (Offset, Offset),
+        keep_h: u32,
+        created_ms: fn(&Block) -> Result<i64, String>,
+    ) -> Result<(), RetentionError> {
+        let log = &self.parts.logs.events;
+        let policy = Policy { bytes_max: None, keep_ms: i64::from(keep_h) * HOUR_MS };
+        loop {
+            let standing = Standing { bounds: log.bounds(stream), delivered, unneeded, coming_down: false };
+            let Some(old) = self.oldest(log.clone(), stream, standing, policy, created_ms).await? else {
+                return Ok(());
+            };
+            if !trim(log, stream, old.plan.trim_to).await? || !old.plan.all_go {
+                return Ok(());
+            }
+        }
     }
 
     /// Remembers what the cloud has, for a start without it.
@@ -161,17 +171,17 @@ impl Keeper {
         }
         let Some(uplink) = &self.parts.uplink else { return Ok(()) };
         let told = uplink.state.borrow().streams.clone();
-        let mut snapshots = Vec::new();
+        let (mut snapshots, mut news) = (Vec::new(), Vec::new());
         for stream in told {
-            let Some(known) = self.delivered.get_mut(stream.class.as_str()) else { continue };
-            if stream.acked > *known {
-                *known = stream.acked;
+            if self.delivered.get(stream.class.as_str()).is_some_and(|known| stream.acked > *known) {
                 let value = Some(stream.acked.to_le_bytes().to_vec().into());
                 snapshots.push(Snapshot { key: delivered_key(stream.class), value });
+                news.push((stream.class.as_str(), stream.acked));
             }
         }
         if !snapshots.is_empty() {
             self.parts.logs.events.submit(Commit { snapshots, ..Commit::default() }).durable().await?;
+            self.delivered.extend(news);
         }
         Ok(())
     }
@@ -190,7 +200,7 @@ impl Keeper {
     async fn shrink_telemetry(&mut self, limits: &TrimLimits) -> Result<bool, RetentionError> {
         let config = self.parts.config;
         let bytes_max = config.telemetry_mib_max * 1_024 * 1_024;
-        let policy = Policy { bytes_max: Some(bytes_max), keep_ms: i64::from(config.delivered_h) * 3_600_000 };
+        let policy = Policy { bytes_max: Some(bytes_max), keep_ms: i64::from(config.delivered_h) * HOUR_MS };
         let log = self.parts.logs.telemetry.clone();
         let (mut gaps, mut shed_bytes, mut told_to) = (Gaps::default(), 0, None);
         let mut bounds = log.bounds(Stream::TELEMETRY);
@@ -198,9 +208,8 @@ impl Keeper {
             self.coming_down = bounds.bytes > bytes_max || (self.coming_down && bounds.bytes > plan::aim(bytes_max));
             let delivered = self.delivered(EventClass::Telemetry, Stream::TELEMETRY);
             let (unneeded, coming_down) = (limits.telemetry, self.coming_down);
-            let of = |_| Standing { bounds, delivered, unneeded, coming_down };
-            let Some(old) = self.oldest_from(log.clone(), Stream::TELEMETRY, bounds, of, policy, created_ms).await?
-            else {
+            let standing = Standing { bounds, delivered, unneeded, coming_down };
+            let Some(old) = self.oldest(log.clone(), Stream::TELEMETRY, standing, policy, created_ms).await? else {
                 break false;
             };
             let Plan { trim_to, shed_to, all_go } = old.plan;
@@ -237,29 +246,16 @@ impl Keeper {
         Ok(more)
     }
 
+    /// Blocks from the beginning of `standing.bounds` on, and what is to become of them; `None` when none goes.
     async fn oldest(
         &self,
         log: Arc<dyn EventLog>,
         stream: Stream,
-        standing: impl FnOnce(Bounds) -> Standing,
+        standing: Standing,
         policy: Policy,
         created_ms: fn(&Block) -> Result<i64, String>,
     ) -> Result<Option<Old>, RetentionError> {
-        let bounds = log.bounds(stream);
-        self.oldest_from(log, stream, bounds, standing, policy, created_ms).await
-    }
-
-    /// Blocks from `bounds.first` on, and what is to become of them; `None` when none goes.
-    async fn oldest_from(
-        &self,
-        log: Arc<dyn EventLog>,
-        stream: Stream,
-        bounds: Bounds,
-        standing: impl FnOnce(Bounds) -> Standing,
-        policy: Policy,
-        created_ms: fn(&Block) -> Result<i64, String>,
-    ) -> Result<Option<Old>, RetentionError> {
-        let (standing, now_ms) = (standing(bounds), (self.parts.clock)().0);
+        let (bounds, now_ms) = (standing.bounds, (self.parts.clock)().0);
         if bounds.first == bounds.next {
             return Ok(None);
         }
